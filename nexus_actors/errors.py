@@ -1,0 +1,199 @@
+"""What can go wrong between a caller, a plugin and the node: one class for each thing a caller does differently.
+
+Three families, which the fault rule tells apart (see :mod:`nexus_actors.actors.faults`):
+
+* :class:`Unanswered` - the other side could not answer. Not the fault of whoever lets it out of a handler.
+* :class:`HTTPError` - an expected refusal, said by a handler on purpose. Neither a fault nor a crash.
+* :class:`Invalid` - bad input, with every fault found at once, each with its place and its fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+import attrs
+
+__all__ = [
+    "ActorRestarted",
+    "ActorStopped",
+    "AskCycle",
+    "AskTimeout",
+    "CannotCross",
+    "DatabaseUnavailable",
+    "Fault",
+    "HTTPError",
+    "Invalid",
+    "MailboxFull",
+    "NexusError",
+    "NoSuchActor",
+    "NotInNode",
+    "PermissionDenied",
+    "RemoteError",
+    "Unanswered",
+    "did_you_mean",
+]
+
+
+class NexusError(Exception):
+    """The root of every error of this package."""
+
+
+class Unanswered(NexusError):
+    """The other side gave no answer; the one who asked is not to blame.
+
+    When it leaves a handler, the handler's plugin is not crashed by it: a waiting caller gets
+    :attr:`status`, a message without a caller goes to dead letters, where it can be retried.
+    """
+
+    status: int = 503
+    """HTTP status a client gets for it."""
+
+    retry_after: float | None = None
+    """Seconds after which another try makes sense, or None where that is not known."""
+
+
+class RemoteError(Unanswered):
+    """The callee's handler raised. ``cause`` is its type and message in words, never the object."""
+
+    status = 502
+
+    def __init__(self, actor: str, cause: str) -> None:
+        super().__init__(f"{actor} failed while answering: {cause}")
+        self.actor = actor
+        self.cause = cause
+
+
+class ActorStopped(Unanswered):
+    """The actor is known but not running (stopped, failed or suspended), so nothing was accepted."""
+
+    def __init__(self, actor: str, state: str = "stopped", retry_after: float | None = None) -> None:
+        when = "" if retry_after is None else f"; next try in {retry_after:.1f} s"
+        super().__init__(f"{actor} is {state}{when}")
+        self.actor = actor
+        self.state = state
+        self.retry_after = retry_after
+
+
+class ActorRestarted(Unanswered):
+    """The actor crashed with this message in hand; the next incarnation does not see the message."""
+
+    def __init__(self, actor: str, retry_after: float = 1.0) -> None:
+        super().__init__(f"{actor} was restarted while it had this message in hand")
+        self.actor = actor
+        self.retry_after = retry_after
+
+
+class NoSuchActor(Unanswered):
+    """No actor answers to that name; ``nearest`` are the known names most like it."""
+
+    status = 502
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        self.name = name
+        self.nearest = get_close_matches(name, list(known), n=3, cutoff=0.5)
+        super().__init__(f"no actor is called {name!r}{did_you_mean(self.nearest)}")
+
+
+class MailboxFull(Unanswered):
+    """The mailbox is at its capacity; the message was refused and is still the sender's."""
+
+    def __init__(self, actor: str, capacity: int, retry_after: float = 1.0) -> None:
+        super().__init__(f"the mailbox of {actor} is full ({capacity} messages)")
+        self.actor = actor
+        self.capacity = capacity
+        self.retry_after = retry_after
+
+
+class AskTimeout(Unanswered):
+    """No reply by the deadline. ``timeout`` is in seconds."""
+
+    status = 504
+
+    def __init__(self, actor: str, timeout: float) -> None:
+        super().__init__(f"{actor} gave no reply within {timeout:.3g} s")
+        self.actor = actor
+        self.timeout = timeout
+
+
+class AskCycle(Unanswered):
+    """The ask would wait for an actor that waits for this very ask. ``path`` names the chain."""
+
+    status = 508
+
+    def __init__(self, path: Iterable[str]) -> None:
+        self.path = tuple(path)
+        super().__init__("this ask would wait for itself: " + " > ".join(self.path))
+
+
+class DatabaseUnavailable(Unanswered):
+    """PostgreSQL cannot be reached just now; the node keeps trying."""
+
+    def __init__(self, why: str, retry_after: float = 1.0) -> None:
+        super().__init__(f"the database is not available: {why}")
+        self.retry_after = retry_after
+
+
+class HTTPError(NexusError):
+    """An expected refusal: ``raise HTTPError(404, "no such order")`` answers just that.
+
+    ``status`` is 400 to 599; ``detail`` is for the client; ``headers`` are added to the reply.
+    """
+
+    def __init__(
+        self, status: int, detail: str = "", *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"HTTPError wants a status from 400 to 599, not {status}")
+        super().__init__(f"{status} {detail}".rstrip())
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+class PermissionDenied(NexusError):
+    """The plugin's manifest does not ask for what it tried; the message names the line to add."""
+
+    def __init__(self, plugin: str, permission: str, action: str) -> None:
+        super().__init__(
+            f'{plugin} may not {action}: add "{permission}" to "permissions" in its plugin.json'
+        )
+        self.plugin = plugin
+        self.permission = permission
+
+
+class NotInNode(NexusError):
+    """Something only a running node can give was used on an object that is in none."""
+
+
+class CannotCross(NexusError, TypeError):
+    """A value that may not cross from one plugin to another; the message names its type and place."""
+
+
+@attrs.frozen
+class Fault:
+    """One thing that is wrong with some input."""
+
+    where: str
+    """The file or source and the path in it: ``plugins/shop/plugin.json: permissions[2]``."""
+    what: str
+    """What is wrong, with the offending value."""
+    fix: str = ""
+    """What to write instead, as an imperative; empty where ``what`` already says it."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f" ({self.fix})" if self.fix else "")
+
+
+class Invalid(NexusError, ValueError):
+    """Bad input. ``faults`` holds everything that is wrong with it, not only the first thing."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+def did_you_mean(names: Iterable[str]) -> str:
+    """``"; did you mean 'a' or 'b'?"``, or nothing where there are no names."""
+    listed = " or ".join(repr(name) for name in names)
+    return f"; did you mean {listed}?" if listed else ""
