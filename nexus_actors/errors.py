@@ -67,7 +67,9 @@ class RemoteError(Unanswered):
 class ActorStopped(Unanswered):
     """The actor is known but not running (stopped, failed or suspended), so nothing was accepted."""
 
-    def __init__(self, actor: str, state: str = "stopped", retry_after: float | None = None) -> None:
+    def __init__(
+        self, actor: str, state: str = "stopped", retry_after: float | None = None
+    ) -> None:
         when = "" if retry_after is None else f"; next try in {retry_after:.1f} s"
         super().__init__(f"{actor} is {state}{when}")
         self.actor = actor

@@ -1,0 +1,368 @@
+"""One incarnation of an actor: it takes messages from the cell's mailbox and runs their handlers.
+
+What a handler is, is said by a :class:`Behaviour`; here is only how it is run: one at a time or
+side by side, within deadlines, with the fault rule, and so that every message is settled.
+
+An incarnation is a function for a child spec::
+
+    async def start(child):
+        await run_incarnation(child, cell, behaviour, limits)
+
+It ends when its supervisor asks it to (messages in hand are finished first) or by a crash.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+import trio
+
+from nexus_actors import log
+from nexus_actors.actors.cell import ActorCell
+from nexus_actors.actors.faults import (
+    HandlerTimeout,
+    collapse,
+    first_of,
+    has_cancelled,
+    judge,
+)
+from nexus_actors.actors.message import Message, Mode, current_message
+from nexus_actors.errors import (
+    ActorStopped,
+    AskTimeout,
+    HTTPError,
+    NexusError,
+    RemoteError,
+    Unanswered,
+)
+from supervisors import Child, Failure
+
+__all__ = ["Behaviour", "Incarnation", "Limits", "PluginFault", "run_incarnation"]
+
+_TURN = 0.0002
+"""Seconds a busy actor handles messages before it lets other tasks run."""
+
+
+class PluginFault(NexusError):
+    """What an HTTP client's request gets when its handler raised: a 500 that tells no secrets."""
+
+
+class Behaviour(Protocol):
+    """What an actor does. Every method runs in the incarnation's tasks."""
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Get ready. ``nursery`` belongs to this incarnation; a crash in it is the actor's."""
+
+    async def handle(self, message: Message) -> Any:
+        """Handle one message and return the answer (ignored where nobody waits for one)."""
+
+    async def drain(self) -> None:
+        """End open sessions; called once no message is in hand any more, before the nursery ends."""
+
+    async def stop(self) -> None:
+        """Clean up; called once when the nursery is empty, also after a crash."""
+
+
+@attrs.frozen
+class Limits:
+    """How an actor runs its handlers."""
+
+    concurrency: int = 1
+    """How many messages of any kind interleave at their awaits."""
+    readers: int = 64
+    """How many readers run beside each other."""
+    start_timeout: float = 30.0
+    """Seconds :meth:`Behaviour.start` may take."""
+    fault_limit: int = 0
+    """More faults in answering than this within ``fault_period`` seconds are a crash; 0: never."""
+    fault_period: float = 60.0
+
+
+@attrs.define
+class _Running:
+    """How many messages of each mode are in hand."""
+
+    alone: int = 0
+    normal: int = 0
+    reader: int = 0
+
+    def admits(self, mode: Mode, limits: Limits) -> bool:
+        """Whether one more of ``mode`` may begin now."""
+        if self.alone:
+            return False
+        if mode == "reader":
+            return self.reader < limits.readers and (limits.concurrency > 1 or not self.normal)
+        if mode == "normal" and limits.concurrency > 1:
+            return self.normal < limits.concurrency
+        return not (self.normal or self.reader)
+
+    def total(self) -> int:
+        return self.alone + self.normal + self.reader
+
+    def change(self, mode: Mode, by: int) -> None:
+        if mode == "alone":
+            self.alone += by
+        elif mode == "normal":
+            self.normal += by
+        else:
+            self.reader += by
+
+
+async def run_incarnation(
+    child: Child,
+    cell: ActorCell,
+    behaviour: Behaviour,
+    limits: Limits,
+    on_running: Callable[[], None] = lambda: None,
+) -> None:
+    """Run one incarnation until it is asked to stop or crashes; raises the crash.
+
+    ``child.started()`` is called once :meth:`Behaviour.start` has returned, then ``on_running``.
+    """
+    await Incarnation(child, cell, behaviour, limits, on_running).run()
+
+
+class Incarnation:
+    """The running of one behaviour, from its start to its clean-up."""
+
+    def __init__(
+        self,
+        child: Child,
+        cell: ActorCell,
+        behaviour: Behaviour,
+        limits: Limits,
+        on_running: Callable[[], None],
+    ) -> None:
+        self._child = child
+        self._cell = cell
+        self._mailbox = cell.mailbox
+        self._behaviour = behaviour
+        self._limits = limits
+        self._on_running = on_running
+        self._running = _Running()
+        self._in_hand: dict[int, Message] = {}
+        self._stopping = False
+        self._crash: BaseException | None = None
+        """The first crash; once set, the nursery is cancelled and it is raised at the end."""
+        self._fault_times: deque[float] = deque()
+        self._nursery: trio.Nursery
+
+    async def run(self) -> None:
+        """See :func:`run_incarnation`."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                await self._start()
+                self._nursery.start_soon(self._watch_for_stop)
+                await self._loop()
+                await self._behaviour.drain()
+                self._nursery.cancel_scope.cancel()
+        except BaseException as error:
+            if has_cancelled(error):
+                raise
+            self._crash = self._crash or collapse(error)
+        finally:
+            self._cut_off()
+            await self._clean_up()
+        if self._crash is not None:
+            self._cell.crashes += 1
+            raise self._crash
+
+    async def _start(self) -> None:
+        with trio.CancelScope(deadline=trio.current_time() + self._limits.start_timeout) as scope:
+            await self._behaviour.start(self._nursery)
+        if scope.cancelled_caught:
+            raise HandlerTimeout(
+                f"initialize of {self._cell.name} did not end within "
+                f"{self._limits.start_timeout:g} s"
+            )
+        self._cell.incarnation += 1
+        self._cell.enter("running")
+        self._child.started()
+        self._on_running()
+
+    async def _watch_for_stop(self) -> None:
+        await self._child.wait_stop()
+        self._stopping = True
+        self._cell.enter("stopping")
+        self._mailbox.wake()
+        # half of the time left is for the messages in hand, the other half for the clean-up
+        await trio.sleep((self._child.stop_deadline - trio.current_time()) / 2)
+        for message in [*self._in_hand.values()]:
+            message.cancel("stop")
+
+    async def _loop(self) -> None:
+        turn_ends = trio.current_time() + _TURN
+        while True:
+            message = None if self._stopping else self._mailbox.take(self._admit)
+            if message is None:
+                if self._stopping and not self._in_hand:
+                    return
+                await self._mailbox.sleep()
+                turn_ends = trio.current_time() + _TURN
+                continue
+            message.scope = trio.CancelScope()
+            self._in_hand[message.number] = message
+            self._running.change(message.mode, +1)
+            if self._stands_alone(message.mode):
+                await self._process(message)
+            else:
+                self._nursery.start_soon(self._process, message)
+            if trio.current_time() >= turn_ends:
+                await trio.lowlevel.checkpoint()
+                turn_ends = trio.current_time() + _TURN
+
+    def _admit(self, message: Message) -> bool:
+        return self._running.admits(message.mode, self._limits)
+
+    def _stands_alone(self, mode: Mode) -> bool:
+        return mode == "alone" or (mode == "normal" and self._limits.concurrency == 1)
+
+    async def _process(self, message: Message) -> None:
+        """Run the handler of ``message`` and settle it. Raises nothing but Cancelled from outside."""
+        token = current_message.set(message)
+        scope = message.scope
+        assert scope is not None
+        # `scope` may be cancelled already: its caller gave up between the taking and this line
+        scope.deadline = min(message.deadline, trio.current_time() + message.handle_timeout)
+        finished = False
+        try:
+            with scope:
+                result = await self._behaviour.handle(message)
+                finished = True
+            if finished:
+                self._answer(message, result)
+            else:
+                self._cancelled(message, None)
+        except BaseException as error:
+            if has_cancelled(error):
+                raise
+            if scope.cancel_called and message.fate is None:
+                self._cancelled(message, error)
+            else:
+                self._failed(message, collapse(error))
+        finally:
+            current_message.reset(token)
+            message.scope = None
+            self._running.change(message.mode, -1)
+            if message.fate is not None:
+                del self._in_hand[message.number]
+            self._mailbox.wake()
+
+    def _answer(self, message: Message, result: Any) -> None:
+        self._mailbox.settle(message, "handled")
+        if message.reply is not None:
+            message.reply.set(result)
+
+    def _cancelled(self, message: Message, error: BaseException | None) -> None:
+        """The handler was cancelled by its deadline, its caller or the stop of its actor."""
+        if error is not None:
+            self._log(message).warning(
+                "raised while being cancelled", error=_words(error), handler=message.handler
+            )
+        if message.cancelled_by == "stop":
+            self._cell.interrupt(message, self._cell.refusal(), "stopped")
+        elif message.reply is not None:
+            if message.cancelled_by != "caller":
+                # the handler's own time was up; the caller may have been ready to wait longer
+                message.reply.fail(AskTimeout(self._cell.name, message.handle_timeout))
+            self._mailbox.settle(message, "abandoned")
+        else:
+            crash = HandlerTimeout(
+                f"{message.handler or message.kind} did not end within {message.handle_timeout:g} s"
+            )
+            self._bury_and_crash(message, crash)
+
+    def _failed(self, message: Message, error: BaseException) -> None:
+        verdict = judge(error, message.reply is not None, message.on_error)
+        if verdict.fault:
+            self._cell.faults += not verdict.crash
+            self._log(message).error(
+                f"{message.handler or message.kind} failed: {_words(error)}",
+                failure=str(Failure.of(error)),
+            )
+        if message.reply is not None:
+            self._mailbox.settle(message, "handled" if verdict.expected else "faulted")
+            message.reply.fail(self._for_caller(message, error))
+            if verdict.crash or (verdict.fault and self._over_fault_limit()):
+                self._crashed(error)
+        elif verdict.expected:
+            self._log(message).warning(f"refused: {error}", handler=message.handler)
+            self._mailbox.settle(message, "handled")
+        elif verdict.crash:
+            self._bury_and_crash(message, error)
+        else:
+            self._cell.bury(
+                message,
+                _words(error),
+                Failure.of(error),
+                retryable=verdict.retryable,
+            )
+
+    def _for_caller(self, message: Message, error: BaseException) -> BaseException:
+        for kind in (HTTPError, Unanswered):
+            found = first_of(error, kind)
+            if isinstance(found, kind):
+                return found
+        if message.kind == "http":
+            return PluginFault(f"{self._cell.name} failed while answering")
+        return RemoteError(self._cell.name, _words(error))
+
+    def _over_fault_limit(self) -> bool:
+        if not self._limits.fault_limit:
+            return False
+        now = trio.current_time()
+        times = self._fault_times
+        times.append(now)
+        while times[0] < now - self._limits.fault_period:
+            times.popleft()
+        return len(times) > self._limits.fault_limit
+
+    def _bury_and_crash(self, message: Message, error: BaseException) -> None:
+        self._cell.bury(message, "crash", Failure.of(error), retryable=True)
+        self._crashed(error)
+
+    def _crashed(self, error: BaseException) -> None:
+        if self._crash is None:
+            self._crash = error
+            self._nursery.cancel_scope.cancel()
+
+    def _cut_off(self) -> None:
+        """Settle what was in hand when the incarnation ended under it."""
+        for message in self._in_hand.values():
+            if self._stopping and self._crash is None:
+                self._cell.interrupt(message, ActorStopped(self._cell.name), "stopped")
+            else:
+                self._cell.interrupt(message, self._cell.restarted(), "in hand of a crash")
+        self._in_hand.clear()
+        if self._cell.state == "running":
+            self._cell.enter("restarting")
+
+    async def _clean_up(self) -> None:
+        shutdown = self._child.shutdown
+        limit = shutdown if isinstance(shutdown, float | int) else math.inf
+        with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
+            try:
+                await self._behaviour.stop()
+            except BaseException as error:
+                if has_cancelled(error):
+                    raise
+                error = collapse(error)
+                log.plugin_logger(self._cell.name).error(
+                    f"cleanup failed: {_words(error)}", failure=str(Failure.of(error))
+                )
+                if self._crash is None:
+                    self._crash = error
+        if scope.cancelled_caught:
+            log.plugin_logger(self._cell.name).error(f"cleanup did not end within {limit:g} s")
+
+    def _log(self, message: Message) -> Any:
+        logger = log.plugin_logger(self._cell.name)
+        return logger.bind(request_id=message.request_id) if message.request_id else logger
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,131 @@
+"""An address: how one actor reaches another, without ever touching it.
+
+It outlives restarts: the same address leads to every incarnation in turn.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from nexus_actors.actors.bridge import bridged
+from nexus_actors.actors.message import Message, in_hand, remaining
+from nexus_actors.actors.reply import ReplySlot
+from nexus_actors.errors import AskCycle, AskTimeout
+
+if TYPE_CHECKING:
+    from nexus_actors.actors.cell import ActorCell
+
+__all__ = ["ASK_TIMEOUT", "Address"]
+
+ASK_TIMEOUT = 5.0
+"""Seconds an ask waits where nothing else is said."""
+
+
+class Address:
+    """Where the actor called :attr:`name` gets its messages.
+
+    ::
+
+        await address.tell(Deposit(5))              # returns once the mailbox took it
+        balance = await address.ask(Balance())      # the answer, within 5 s
+    """
+
+    __slots__ = ("_cell",)
+
+    def __init__(self, cell: ActorCell) -> None:
+        self._cell = cell
+
+    @property
+    def name(self) -> str:
+        """The actor's name."""
+        return self._cell.name
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What may be called on it through a proxy."""
+        return self._cell.methods
+
+    def offer(self, message: Message) -> None:
+        """Put ``message`` into the mailbox now, or raise; never waits.
+
+        Raises:
+            ActorStopped: known, but not running.
+            MailboxFull: as many wait as fit.
+        """
+        self._cell.offer(message)
+
+    @bridged
+    async def tell(self, payload: Any, *, sender: str = "") -> None:
+        """Give it ``payload`` and go on. Returns once accepted; raises as :meth:`offer` does."""
+        await trio.lowlevel.checkpoint()
+        self._cell.offer(Message("tell", payload, sender=sender, handle_timeout=60.0))
+
+    @bridged
+    async def ask(self, payload: Any, *, timeout: float = ASK_TIMEOUT, sender: str = "") -> Any:
+        """Give it ``payload`` and wait for the answer, at most ``timeout`` seconds.
+
+        The deadline of the message in hand counts where it is earlier.
+
+        Raises:
+            ActorStopped, MailboxFull: not accepted.
+            AskTimeout: no answer by the deadline; the handler, if it runs, is cancelled.
+            ActorRestarted: it crashed with this message in hand.
+            RemoteError: its handler raised.
+            AskCycle: it waits for the one who asks.
+        """
+        return await self.request(
+            "ask", payload, deadline=remaining(timeout, trio.current_time()), sender=sender
+        )
+
+    async def request(
+        self,
+        kind: Any,
+        payload: Any,
+        *,
+        deadline: float = math.inf,
+        sender: str = "",
+        **fields: Any,
+    ) -> Any:
+        """Send a message that has a caller and wait for its answer until ``deadline`` (Trio's
+        clock). ``fields`` are further fields of :class:`Message`. Raises as :meth:`ask` does."""
+        parent = in_hand()
+        chain: tuple[str, ...] = ()
+        if parent is not None:
+            chain = (*parent.chain, sender) if sender else parent.chain
+            fields.setdefault("request_id", parent.request_id)
+        if self.name in chain:
+            raise AskCycle((*chain, self.name))
+        message = Message(
+            kind,
+            payload,
+            reply=ReplySlot(),
+            deadline=deadline,
+            sender=sender,
+            chain=chain,
+            **fields,
+        )
+        began = trio.current_time()
+        self._cell.offer(message)
+        assert message.reply is not None
+        try:
+            return await message.reply.wait(deadline)
+        except TimeoutError:
+            self._give_up(message)
+            raise AskTimeout(self.name, deadline - began) from None
+        except trio.Cancelled:
+            self._give_up(message)
+            raise
+
+    def _give_up(self, message: Message) -> None:
+        # in hand: the handler is cancelled and its actor settles it; waiting: it is never begun
+        if message.scope is not None:
+            message.cancel("caller")
+        elif message.fate is None:
+            self._cell.mailbox.settle_waiting(message, "abandoned")
+            self._cell.mailbox.wake()
+
+    def __repr__(self) -> str:
+        return f"<Address {self.name}>"

@@ -1,0 +1,116 @@
+"""The cell of an actor: what outlives its incarnations - name, mailbox, state - and refuses for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+import trio
+
+from nexus_actors.actors.dead_letters import DeadLetters
+from nexus_actors.actors.mailbox import Mailbox
+from nexus_actors.errors import ActorRestarted, ActorStopped, Unanswered
+
+if TYPE_CHECKING:
+    from nexus_actors.actors.message import Message
+    from supervisors import Failure
+
+__all__ = ["ActorCell", "ActorState"]
+
+ActorState = Literal[
+    "starting", "waiting", "running", "restarting", "suspended", "failed", "stopping", "stopped"
+]
+"""Where an actor stands. In the first four its mailbox takes messages."""
+
+_TAKES: frozenset[ActorState] = frozenset({"starting", "waiting", "running", "restarting"})
+
+
+class ActorCell:
+    """Name, mailbox and state of one actor through all its incarnations."""
+
+    def __init__(self, name: str, dead_letters: DeadLetters, *, capacity: int = 1000) -> None:
+        self.name = name
+        self.dead_letters = dead_letters
+        self.mailbox = Mailbox(name, capacity)
+        self.state: ActorState = "starting"
+        self.reason = ""
+        """In words: why it is not running. Empty while it is."""
+        self.next_try: float | None = None
+        """Trio's clock: when it will be started again; None where that is not planned."""
+        self.incarnation = 0
+        """How many times it came up."""
+        self.faults = 0
+        """Faults in answering, which went to their callers."""
+        self.crashes = 0
+        self.sessions = 0
+        """Streams and websockets that are open now."""
+        self.methods: tuple[str, ...] = ()
+        """Names other actors may call through a proxy."""
+
+    @property
+    def takes_messages(self) -> bool:
+        """Whether a message may be put into the mailbox now."""
+        return self.state in _TAKES
+
+    def refusal(self) -> ActorStopped:
+        """The error for whoever sends to it while it takes nothing."""
+        retry = None if self.next_try is None else max(0.0, self.next_try - trio.current_time())
+        return ActorStopped(self.name, self.state, retry)
+
+    def offer(self, message: Message) -> None:
+        """Put ``message`` into the mailbox or refuse it, at once.
+
+        Raises:
+            ActorStopped: the actor is known but takes nothing now.
+            MailboxFull: as many wait as fit.
+        """
+        if self.state not in _TAKES:
+            self.mailbox.refuse()
+            raise self.refusal()
+        self.mailbox.put(message)
+
+    def enter(self, state: ActorState, reason: str = "", *, next_try: float | None = None) -> None:
+        """Change the state. Entering one that takes no messages answers the waiting callers."""
+        self.state, self.reason, self.next_try = state, reason, next_try
+        if state in ("suspended", "failed", "stopped"):
+            self._turn_away(final=state == "stopped")
+
+    def _turn_away(self, *, final: bool) -> None:
+        # those who wait for an answer learn at once; other messages wait for the next incarnation
+        for message in self.mailbox.waiting_messages():
+            if message.reply is not None:
+                if self.mailbox.settle_waiting(message, "faulted"):
+                    message.reply.fail(self.refusal())
+            elif final and self.mailbox.settle_waiting(message, "dead-lettered"):
+                self.dead_letters.add(self.name, message, self.state)
+
+    def interrupt(self, message: Message, error: Unanswered, reason: str) -> None:
+        """End a message in hand whose handler was cut off: its caller gets ``error``."""
+        if message.reply is None:
+            if self.mailbox.settle(message, "dead-lettered"):
+                self.dead_letters.add(self.name, message, reason)
+        elif self.mailbox.settle(message, "faulted"):
+            message.reply.fail(error)
+
+    def restarted(self) -> ActorRestarted:
+        """The error for a caller whose message was in hand when the actor crashed."""
+        return ActorRestarted(self.name)
+
+    def bury(
+        self, message: Message, reason: str, report: Failure | None, *, retryable: bool
+    ) -> None:
+        """End a message in hand that nobody waits for: it goes to dead letters."""
+        if self.mailbox.settle(message, "dead-lettered"):
+            self.dead_letters.add(self.name, message, reason, report=report, retryable=retryable)
+
+
+@attrs.frozen
+class CellStatus:
+    """How an actor stands, for people: what ``nexus plugins`` and ``/readyz`` show."""
+
+    name: str
+    state: ActorState
+    reason: str
+    next_try_in: float | None
+    """Seconds."""
+    incarnation: int

@@ -1,0 +1,123 @@
+"""A message: what one actor sends another, with what the runtime must know to carry and account for it.
+
+A message is made once, accepted at most once, and settled exactly once: every accepted message
+ends in one :data:`Fate`, so that the mailbox's account (see :mod:`.mailbox`) always adds up.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import trio
+
+    from nexus_actors.actors.reply import ReplySlot
+
+__all__ = ["Fate", "Kind", "Message", "Mode", "current_message", "in_hand", "remaining"]
+
+Kind = Literal["http", "ask", "call", "event", "tell", "timer"]
+"""What a message is; with it goes whether somebody waits for the answer (http, ask, call)."""
+
+Fate = Literal["handled", "faulted", "dead-lettered", "abandoned"]
+"""How an accepted message ended: *handled* to its end; *faulted*, its caller got the fault;
+*dead-lettered*, nobody waits, kept to be looked at; *abandoned*, its caller gave up first."""
+
+Mode = Literal["alone", "normal", "reader"]
+"""What a message shares its actor with: nothing, up to ``concurrency`` others, or other readers."""
+
+_numbers = itertools.count(1)
+
+
+class Message:
+    """One message on its way.
+
+    ``deadline`` is a time of Trio's clock (seconds), ``math.inf`` for none; it bounds waiting and
+    handling together. ``handle_timeout`` (seconds) bounds the handling alone, from its begin.
+    ``chain`` names the actors that wait for this message, outermost first.
+    """
+
+    __slots__ = (
+        "cancelled_by",
+        "chain",
+        "deadline",
+        "fate",
+        "handle_timeout",
+        "handler",
+        "kind",
+        "mode",
+        "number",
+        "on_error",
+        "payload",
+        "reply",
+        "request_id",
+        "scope",
+        "sender",
+    )
+
+    def __init__(
+        self,
+        kind: Kind,
+        payload: Any,
+        *,
+        handler: str = "",
+        sender: str = "",
+        reply: ReplySlot | None = None,
+        deadline: float = math.inf,
+        handle_timeout: float = math.inf,
+        mode: Mode = "normal",
+        on_error: Literal["restart", "reply"] | None = None,
+        chain: tuple[str, ...] = (),
+        request_id: str = "",
+    ) -> None:
+        self.number = next(_numbers)
+        self.kind = kind
+        self.payload = payload
+        self.handler = handler
+        self.sender = sender
+        self.reply = reply
+        self.deadline = deadline
+        self.handle_timeout = handle_timeout
+        self.mode = mode
+        self.on_error = on_error
+        self.chain = chain
+        self.request_id = request_id
+        self.fate: Fate | None = None
+        """None until settled; written by the mailbox alone, once."""
+        self.scope: trio.CancelScope | None = None
+        """The handler's cancel scope while the message is in hand, else None."""
+        self.cancelled_by: Literal["", "caller", "stop"] = ""
+        """Who cancelled the handler, where it was not its deadline or a crash."""
+
+    def cancel(self, by: Literal["caller", "stop"]) -> None:
+        """Cancel the handler if the message is in hand; say who asked for it."""
+        self.cancelled_by = self.cancelled_by or by
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def __repr__(self) -> str:
+        to = f" for {self.handler}" if self.handler else ""
+        return f"<{self.kind} message {self.number}{to}>"
+
+
+current_message: contextvars.ContextVar[Message | None] = contextvars.ContextVar(
+    "nexus_current_message", default=None
+)
+"""The message whose handler runs in this context. Tasks started by a handler inherit it, so look at
+:func:`in_hand`, which forgets a message that has ended."""
+
+
+def in_hand() -> Message | None:
+    """The message this code works for, or None outside a handler or after its end."""
+    message = current_message.get()
+    return message if message is not None and message.fate is None else None
+
+
+def remaining(timeout: float, now: float) -> float:
+    """The deadline (Trio's clock) for something that may take ``timeout`` seconds from ``now``:
+    that of the message in hand where it is earlier."""
+    deadline = now + timeout
+    message = in_hand()
+    return deadline if message is None else min(deadline, message.deadline)
