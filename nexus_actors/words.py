@@ -1,0 +1,76 @@
+"""Values and places in words, for messages about bad input: what it was, where, and no secrets."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from nexus_actors.errors import did_you_mean
+
+__all__ = ["MASK", "mask_url", "nearest", "shown", "shown_path", "type_name"]
+
+MASK = "***"
+"""What stands in messages in place of a secret."""
+
+_LONGEST = 60
+
+
+def type_name(value: object) -> str:
+    """The kind of a JSON or TOML value, with its article: ``"a string"``, ``"an integer"``."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int():
+            return "an integer"
+        case float():
+            return "a number"
+        case str():
+            return "a string"
+        case datetime.date() | datetime.time():
+            return "a date or time"
+        case Mapping():
+            return "an object"
+        case list() | tuple():
+            return "an array"
+    return f"a {type(value).__name__}"
+
+
+def shown(value: object, *, secret: bool = False) -> str:
+    """``value`` as its author wrote it, cut to 60 characters; only ``***`` for a secret."""
+    if secret:
+        return MASK
+    try:
+        words = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        words = str(value)
+    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+
+
+def shown_path(path: Path) -> str:
+    """``path`` as a person would write it here: relative where it is in the working folder."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except (ValueError, OSError):  # outside, or the working folder is gone
+        return str(path)
+
+
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """``"; did you mean 'a'?"`` with the known words most like ``word``, or nothing."""
+    names = list(known)
+    plain = {re.sub(r"[\W_]", "", name).lower(): name for name in names}
+    same = plain.get(re.sub(r"[\W_]", "", word).lower())  # batchSize, batch-size: surely batch_size
+    if same is not None:
+        return did_you_mean([same])
+    return did_you_mean(get_close_matches(word, names, n=2, cutoff=cutoff))
+
+
+def mask_url(url: object) -> str:
+    """``url`` without its password, whether that stands before the host or in the query."""
+    text = re.sub(r"(?<=://)([^:/@]*):.*@", rf"\1:{MASK}@", str(url))
+    return re.sub(r"(?i)((?:ssl)?password=)[^&\s]+", rf"\1{MASK}", text)
