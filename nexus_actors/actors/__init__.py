@@ -4,7 +4,7 @@ from nexus_actors.actors.actor import Behaviour, Limits, PluginFault, run_incarn
 from nexus_actors.actors.address import ASK_TIMEOUT, Address
 from nexus_actors.actors.bridge import bridged, in_asyncio
 from nexus_actors.actors.cell import ActorCell, ActorState
-from nexus_actors.actors.crossing import check_crossing, cross
+from nexus_actors.actors.crossing import check, cross
 from nexus_actors.actors.dead_letters import DeadLetter, DeadLetters
 from nexus_actors.actors.mailbox import Mailbox, MailboxStatistics
 from nexus_actors.actors.message import Message, current_message, in_hand
@@ -28,7 +28,7 @@ __all__ = [
     "Proxy",
     "Registry",
     "bridged",
-    "check_crossing",
+    "check",
     "cross",
     "current_message",
     "in_asyncio",

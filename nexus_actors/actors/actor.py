@@ -26,12 +26,14 @@ from nexus_actors.actors.cell import ActorCell
 from nexus_actors.actors.faults import (
     HandlerTimeout,
     collapse,
+    failure_of,
     first_of,
     has_cancelled,
     judge,
 )
 from nexus_actors.actors.message import Message, Mode, current_message
 from nexus_actors.errors import (
+    ActorRestarted,
     ActorStopped,
     AskTimeout,
     HTTPError,
@@ -39,7 +41,7 @@ from nexus_actors.errors import (
     RemoteError,
     Unanswered,
 )
-from supervisors import Child, Failure
+from supervisors import Child
 
 __all__ = ["Behaviour", "Incarnation", "Limits", "PluginFault", "run_incarnation"]
 
@@ -187,7 +189,7 @@ class Incarnation:
     async def _watch_for_stop(self) -> None:
         await self._child.wait_stop()
         self._stopping = True
-        self._cell.enter("stopping")
+        self._cell.enter("stopping" if self._cell.ending else "restarting")
         self._mailbox.wake()
         # half of the time left is for the messages in hand, the other half for the clean-up
         await trio.sleep((self._child.stop_deadline - trio.current_time()) / 2)
@@ -264,7 +266,7 @@ class Incarnation:
                 "raised while being cancelled", error=_words(error), handler=message.handler
             )
         if message.cancelled_by == "stop":
-            self._cell.interrupt(message, self._cell.refusal(), "stopped")
+            self._cell.interrupt(message, self._gone(), "stopped")
         elif message.reply is not None:
             if message.cancelled_by != "caller":
                 # the handler's own time was up; the caller may have been ready to wait longer
@@ -282,7 +284,7 @@ class Incarnation:
             self._cell.faults += not verdict.crash
             self._log(message).error(
                 f"{message.handler or message.kind} failed: {_words(error)}",
-                failure=str(Failure.of(error)),
+                failure=str(failure_of(error)),
             )
         if message.reply is not None:
             self._mailbox.settle(message, "handled" if verdict.expected else "faulted")
@@ -298,7 +300,7 @@ class Incarnation:
             self._cell.bury(
                 message,
                 _words(error),
-                Failure.of(error),
+                failure_of(error),
                 retryable=verdict.retryable,
             )
 
@@ -322,7 +324,7 @@ class Incarnation:
         return len(times) > self._limits.fault_limit
 
     def _bury_and_crash(self, message: Message, error: BaseException) -> None:
-        self._cell.bury(message, "crash", Failure.of(error), retryable=True)
+        self._cell.bury(message, "crash", failure_of(error), retryable=True)
         self._crashed(error)
 
     def _crashed(self, error: BaseException) -> None:
@@ -333,13 +335,18 @@ class Incarnation:
     def _cut_off(self) -> None:
         """Settle what was in hand when the incarnation ended under it."""
         for message in self._in_hand.values():
-            if self._stopping and self._crash is None:
-                self._cell.interrupt(message, ActorStopped(self._cell.name), "stopped")
-            else:
-                self._cell.interrupt(message, self._cell.restarted(), "in hand of a crash")
+            crashed = self._crash is not None or not self._stopping
+            self._cell.interrupt(
+                message, self._gone(), "in hand of a crash" if crashed else "stopped"
+            )
         self._in_hand.clear()
         if self._cell.state == "running":
             self._cell.enter("restarting")
+
+    def _gone(self) -> Unanswered:
+        """What the caller of a message in hand learns: it stopped for good, or comes back."""
+        name = self._cell.name
+        return ActorStopped(name, "stopping") if self._cell.ending else ActorRestarted(name)
 
     async def _clean_up(self) -> None:
         shutdown = self._child.shutdown
@@ -352,7 +359,7 @@ class Incarnation:
                     raise
                 error = collapse(error)
                 log.plugin_logger(self._cell.name).error(
-                    f"cleanup failed: {_words(error)}", failure=str(Failure.of(error))
+                    f"cleanup failed: {_words(error)}", failure=str(failure_of(error))
                 )
                 if self._crash is None:
                     self._crash = error

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import attrs
 import trio
 
 from nexus_actors.actors.dead_letters import DeadLetters
 from nexus_actors.actors.mailbox import Mailbox
-from nexus_actors.errors import ActorRestarted, ActorStopped, Unanswered
+from nexus_actors.errors import ActorStopped, Unanswered
 
 if TYPE_CHECKING:
     from nexus_actors.actors.message import Message
@@ -37,6 +36,10 @@ class ActorCell:
         """In words: why it is not running. Empty while it is."""
         self.next_try: float | None = None
         """Trio's clock: when it will be started again; None where that is not planned."""
+        self.ending = False
+        """Set when it is asked to stop for good: then nobody need wait for its return."""
+        self._changed = trio.Event()
+        """Set at the next change of state, and then replaced."""
         self.incarnation = 0
         """How many times it came up."""
         self.faults = 0
@@ -72,8 +75,14 @@ class ActorCell:
     def enter(self, state: ActorState, reason: str = "", *, next_try: float | None = None) -> None:
         """Change the state. Entering one that takes no messages answers the waiting callers."""
         self.state, self.reason, self.next_try = state, reason, next_try
+        self._changed.set()
+        self._changed = trio.Event()
         if state in ("suspended", "failed", "stopped"):
             self._turn_away(final=state == "stopped")
+
+    async def wait_changed(self) -> None:
+        """Wait for the next change of state."""
+        await self._changed.wait()
 
     def _turn_away(self, *, final: bool) -> None:
         # those who wait for an answer learn at once; other messages wait for the next incarnation
@@ -92,25 +101,9 @@ class ActorCell:
         elif self.mailbox.settle(message, "faulted"):
             message.reply.fail(error)
 
-    def restarted(self) -> ActorRestarted:
-        """The error for a caller whose message was in hand when the actor crashed."""
-        return ActorRestarted(self.name)
-
     def bury(
         self, message: Message, reason: str, report: Failure | None, *, retryable: bool
     ) -> None:
         """End a message in hand that nobody waits for: it goes to dead letters."""
         if self.mailbox.settle(message, "dead-lettered"):
             self.dead_letters.add(self.name, message, reason, report=report, retryable=retryable)
-
-
-@attrs.frozen
-class CellStatus:
-    """How an actor stands, for people: what ``nexus plugins`` and ``/readyz`` show."""
-
-    name: str
-    state: ActorState
-    reason: str
-    next_try_in: float | None
-    """Seconds."""
-    incarnation: int

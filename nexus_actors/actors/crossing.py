@@ -42,7 +42,7 @@ __all__ = ["MAX_DEPTH", "check", "cross"]
 T = TypeVar("T")
 
 MAX_DEPTH = 100
-"""Containers inside one another, at most. More is refused in words rather than by RecursionError."""
+"""Containers inside one another, at most. More is refused in words, not by RecursionError."""
 
 _PLAIN: frozenset[type] = frozenset(
     {
@@ -141,7 +141,7 @@ _IN_HAND: Any = object()  # the memo's entry for a container whose copy has begu
 
 def _flat(value: Any) -> bool:
     """Whether a dict has str keys and plain values only, so that ``.copy()`` is a deep copy."""
-    for key, item in value.items():  # noqa: SIM110 - a generator would cost more than the loop
+    for key, item in value.items():
         if type(key) is not str or type(item) not in _PLAIN:
             return False
     return True
@@ -310,7 +310,7 @@ def _learn(kind: type) -> _Copier:
         raise _refusal(kind, "make it frozen: @attrs.frozen")
     if "__dataclass_params__" in vars(kind):
         if vars(kind)["__dataclass_params__"].frozen:
-            return _copy_fields(tuple(f.name for f in dataclasses.fields(kind)), _rebuild)
+            return _copy_fields(tuple(f.name for f in dataclasses.fields(kind)), _rebuild)  # type: ignore[arg-type]
         raise _refusal(kind, "make it frozen: @dataclass(frozen=True)")
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return _copy_tuple

@@ -13,8 +13,18 @@ import attrs
 import trio
 
 from nexus_actors.errors import HTTPError, Unanswered
+from supervisors import Failure
+from supervisors import error as exit_error
 
-__all__ = ["HandlerTimeout", "Verdict", "collapse", "judge"]
+__all__ = [
+    "HandlerTimeout",
+    "Verdict",
+    "collapse",
+    "failure_of",
+    "first_of",
+    "has_cancelled",
+    "judge",
+]
 
 
 class HandlerTimeout(Exception):
@@ -84,3 +94,10 @@ def _all_are(error: BaseException, kind: type[BaseException]) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(_all_are(member, kind) for member in error.exceptions)
     return isinstance(error, kind)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """``error`` in words and places: what reports and dead letters keep of it, never its frames."""
+    failure = exit_error(error).failure
+    assert failure is not None, "an exception always makes a failure"
+    return failure

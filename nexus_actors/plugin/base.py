@@ -1,0 +1,104 @@
+"""Plugin: the one class an author writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+
+from nexus_actors.actors.bridge import bridged
+from nexus_actors.events.event import MISSING
+from nexus_actors.plugin.context import Context, Detached, building
+
+__all__ = ["Plugin"]
+
+
+class Plugin:
+    """The base of every plugin. One object is one incarnation: after a crash there is a fresh one.
+
+    ::
+
+        class Hello(Plugin):
+            @get("/hello/{name}")
+            async def hello(self, name: str):
+                return {"hello": name}
+
+    A node builds it with its configuration, starts the services it named with ``inject``, awaits
+    :meth:`initialize`, and then gives it one message at a time: HTTP requests for its routes, events
+    for its handlers, calls from other plugins to its public coroutine methods. :meth:`cleanup` runs
+    when it stops, also after a crash.
+
+    Outside a node it is an ordinary object: build it with a dict, put your own ``db`` in place, call
+    its methods.
+    """
+
+    name: str
+    """From plugin.json. ``__init__`` may set it, to the same."""
+    version: str
+    description: str
+    db: Any
+    """The plugin's own schema in PostgreSQL, where its manifest has a database permission."""
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        self._context: Context = building.get() or Detached(type(self))
+        self.config: Mapping[str, Any] = {} if config is None else config
+        self.name = self._context.name
+        self.version = self._context.version
+        self.description = self._context.description
+        self.db = self._context.db
+        self.logger = self._context.logger
+        self._middleware: list[Callable[..., Any]] = []
+
+    async def initialize(self) -> None:
+        """Get ready. It ends before the first message comes, within 30 s."""
+
+    async def cleanup(self) -> None:
+        """Give back what was taken. It has the plugin's stop deadline (5 s) to end."""
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """For background tasks: they end with this incarnation, and a crash in one is its crash.
+
+        Raises:
+            NotInNode: the plugin is in no node (see :func:`nexus_actors.testing.alone`).
+        """
+        nursery: trio.Nursery = self._context.nursery
+        return nursery
+
+    @bridged
+    async def emit_event(self, event: str | Mapping[str, Any], data: Any = MISSING) -> int | None:
+        """Publish an event: ``emit_event("user.created", {...})`` or
+        ``emit_event({"type": "user.created", "data": {...}})``.
+
+        Returns how many mailboxes took it; None inside a transaction, where it goes out after the
+        commit. Never waits for a subscriber, nor fails by one.
+
+        Raises:
+            Invalid: the event is not well-formed.
+            CannotCross: its data holds something that may not leave the plugin.
+            PermissionDenied: the manifest does not ask for ``events:emit`` of that type.
+        """
+        return await self._context.emit(event, data)
+
+    def get_plugin(self, name: str) -> Any:
+        """Another plugin, to call its public coroutine methods; None where there is none.
+
+        Each call is a message with a deadline of 5 s; see :class:`nexus_actors.actors.Proxy`.
+
+        Raises:
+            PermissionDenied: the manifest does not ask for ``plugins:call``.
+        """
+        return self._context.get_plugin(name)
+
+    def add_middleware(self, middleware: Callable[..., Any]) -> None:
+        """Wrap this plugin's routes in ``middleware`` (see :class:`nexus_actors.middleware.Middleware`).
+
+        The first one added is the outermost.
+        """
+        if not callable(middleware):
+            raise TypeError(
+                f"add_middleware wants a Middleware or a coroutine function of (request, call_next), "
+                f"not {type(middleware).__name__}"
+            )
+        self._middleware.append(middleware)

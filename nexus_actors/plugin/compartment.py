@@ -1,0 +1,245 @@
+"""The compartment of a plugin: where its code is called, under Trio or on an asyncio loop of its own.
+
+A plugin written for asyncio runs unchanged: each such plugin has one trio-asyncio loop, opened
+around its whole subtree, never nested. Both kinds of compartment answer the same few questions, so
+that nothing else needs to know which library a plugin was written for.
+
+asyncio forgets a task that died while nobody awaited it: a background loop could be dead for weeks.
+Here that is a crash of whoever started the task: an exception nobody retrieved within
+:data:`GRACE` seconds, and one that leaves a ``call_soon`` callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Literal, Protocol
+
+import trio
+import trio_asyncio
+
+from nexus_actors import log
+
+__all__ = ["AsyncioCompartment", "Compartment", "Owner", "TrioCompartment", "open_compartment"]
+
+GRACE = 1.0
+"""Seconds an asyncio task's exception may go unretrieved before it is a crash."""
+
+_INSIST = 1.0
+"""Seconds after which a cancelled asyncio task that goes on is cancelled again."""
+
+
+class Owner:
+    """Whom a task belongs to: one incarnation of the plugin, or one of a service.
+
+    ``crash`` is called with the exception of a task that died unseen.
+    """
+
+    def __init__(self, name: str, crash: Callable[[BaseException], None]) -> None:
+        self.name = name
+        self.crash = crash
+
+
+_owner: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("nexus_owner", default=None)
+"""Copied into every asyncio task and callback by whoever starts it."""
+
+
+class Compartment(Protocol):
+    """Where a plugin's code runs."""
+
+    library: Literal["trio", "asyncio"]
+
+    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call ``function``, a coroutine function or an ordinary one, and return its result."""
+
+    def iterate(self, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Iterate the plugin's ``items`` from Trio."""
+
+    def belonging_to(self, owner: Owner) -> AbstractAsyncContextManager[None]:
+        """While it is open, tasks begun in this context are ``owner``'s; at its end they are gone."""
+
+
+class TrioCompartment:
+    """The plugin is written for Trio: its code is simply called."""
+
+    library: Literal["trio", "asyncio"] = "trio"
+
+    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """See :class:`Compartment`."""
+        result = function(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    def iterate(self, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """See :class:`Compartment`."""
+        return items
+
+    @asynccontextmanager
+    async def belonging_to(self, owner: Owner) -> AsyncIterator[None]:
+        """Nothing to do: the owner's nursery keeps its tasks."""
+        yield
+
+
+class AsyncioCompartment:
+    """The plugin is written for asyncio: its code runs on ``loop``."""
+
+    library: Literal["trio", "asyncio"] = "asyncio"
+
+    def __init__(self, loop: trio_asyncio.TrioEventLoop, name: str) -> None:
+        self._loop = loop
+        self._name = name
+        loop.set_task_factory(self._make_task)
+        loop.set_exception_handler(self._on_loop_error)
+
+    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """See :class:`Compartment`."""
+
+        async def on_loop() -> Any:
+            result = function(*args, **kwargs)
+            return await result if inspect.isawaitable(result) else result
+
+        return await self._run(on_loop)
+
+    async def iterate(self, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """See :class:`Compartment`."""
+        try:
+            while True:
+                try:
+                    item = await self._run(items.__anext__)
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + _INSIST):
+                    await self._run(close)
+
+    @asynccontextmanager
+    async def belonging_to(self, owner: Owner) -> AsyncIterator[None]:
+        """See :class:`Compartment`."""
+        token = _owner.set(owner)
+        loop_token = trio_asyncio.current_loop.set(self._loop)
+        try:
+            yield
+        finally:
+            trio_asyncio.current_loop.reset(loop_token)
+            _owner.reset(token)
+            with trio.CancelScope(shield=True):
+                await self._end_tasks(owner)
+
+    async def _run(self, function: Callable[[], Any]) -> Any:
+        # StopAsyncIteration may not leave a coroutine as itself: carry it round the task
+        async def on_loop() -> tuple[bool, Any]:
+            try:
+                return True, await function()
+            except StopAsyncIteration:
+                return False, None
+
+        task = self._loop.create_task(on_loop())
+        reschedule = trio.lowlevel.reschedule
+        waiter: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        raise_cancel: Callable[[], Any] | None = None
+
+        def wake(_: object) -> None:
+            nonlocal waiter
+            if waiter is not None:
+                sleeping, waiter = waiter, None
+                reschedule(sleeping)
+
+        def insist() -> None:
+            # asyncio cancels once, and a task may swallow it; a deadline here is not argued with
+            if not task.done():
+                task.cancel()
+                self._loop.call_later(_INSIST, insist)
+
+        def abort(raising: Callable[[], Any]) -> trio.lowlevel.Abort:
+            nonlocal raise_cancel
+            raise_cancel = raising
+            insist()
+            return trio.lowlevel.Abort.FAILED
+
+        task.add_done_callback(wake)
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        try:
+            going, value = task.result()
+        except asyncio.CancelledError:
+            if raise_cancel is not None:
+                raise_cancel()
+            raise
+        if not going:
+            raise StopAsyncIteration
+        return value
+
+    async def _end_tasks(self, owner: Owner) -> None:
+        """Cancel what ``owner`` left running, and wait until it is gone."""
+        while tasks := self._tasks_of(owner):
+            for task in tasks:
+                task.cancel()
+            with trio.move_on_after(_INSIST):
+                async with trio.open_nursery() as nursery:
+                    for task in tasks:
+                        nursery.start_soon(_wait_quietly, task)
+
+    def _tasks_of(self, owner: Owner) -> list[asyncio.Task[Any]]:
+        return [
+            task for task in asyncio.all_tasks(self._loop) if getattr(task, "owner", None) is owner
+        ]
+
+    def _make_task(self, loop: Any, coroutine: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        task = _OwnedTask(coroutine, loop=loop, **kwargs)
+        task.owner = _owner.get()
+        task.add_done_callback(self._look_at)
+        return task
+
+    def _look_at(self, task: asyncio.Task[Any]) -> None:
+        # asyncio itself keeps this flag for "exception was never retrieved"
+        if not task.cancelled() and getattr(task, "_log_traceback", False):
+            self._loop.call_later(GRACE, self._crash_if_unseen, task)
+
+    def _crash_if_unseen(self, task: asyncio.Task[Any]) -> None:
+        if getattr(task, "_log_traceback", False):
+            error = task.exception()
+            assert error is not None
+            self._crash(getattr(task, "owner", None), error)
+
+    def _on_loop_error(self, loop: Any, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, BaseException):
+            log.plugin_logger(self._name).error(f"asyncio: {context.get('message')}")
+        elif isinstance(context.get("future") or context.get("task"), asyncio.Future):
+            pass  # its task is looked at by _look_at
+        else:
+            self._crash(_owner.get(), error)
+
+    def _crash(self, owner: Owner | None, error: BaseException) -> None:
+        if owner is None:
+            log.plugin_logger(self._name).error(f"an asyncio task nobody owns died: {error!r}")
+        else:
+            owner.crash(error)
+
+
+class _OwnedTask(asyncio.Task):  # type: ignore[type-arg]
+    owner: Owner | None = None
+
+
+async def _wait_quietly(task: asyncio.Task[Any]) -> None:
+    done = trio.Event()
+    task.add_done_callback(lambda _: done.set())
+    await done.wait()
+    if not task.cancelled():
+        task.exception()  # retrieved: it ends with its owner, which is ending anyway
+
+
+@asynccontextmanager
+async def open_compartment(
+    library: Literal["trio", "asyncio"], name: str
+) -> AsyncIterator[Compartment]:
+    """Open the compartment of the plugin ``name``, written for ``library``."""
+    if library == "trio":
+        yield TrioCompartment()
+        return
+    async with trio_asyncio.open_loop() as loop:
+        yield AsyncioCompartment(loop, name)

@@ -1,0 +1,87 @@
+"""The container of one plugin: what :func:`.inject` finds while the plugin is being built.
+
+Services are kept by class, one instance a plugin, in the order in which they were first named.
+Other things (the database) are given to it ready-made.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
+
+from nexus_actors.errors import NotInNode
+from nexus_actors.services.service import Service
+
+__all__ = ["Container", "ServiceProxy"]
+
+T = TypeVar("T")
+
+
+class ServiceProxy:
+    """Stands for the running instance of a service, from before it is started to its end."""
+
+    def __init__(self, kind: type[Service]) -> None:
+        self.__kind = kind
+        self.__instance: Service | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        instance = self.__instance
+        if instance is None:
+            raise NotInNode(
+                f"{self.__kind.__name__}.{name}: the service is not running; services start after "
+                "__init__ and before initialize"
+            )
+        return getattr(instance, name)
+
+    def __repr__(self) -> str:
+        return f"<{self.__kind.__name__} {'running' if self.__instance else 'not running'}>"
+
+    def _bind(self, instance: Service | None) -> None:
+        self.__instance = instance
+
+
+class Container:
+    """What one plugin may inject: its services and ``provided`` things, by class."""
+
+    def __init__(self, plugin: str, config: Any, provided: dict[type, Any] | None = None) -> None:
+        self.plugin = plugin
+        self._config = config
+        self._provided = dict(provided or {})
+        self._proxies: dict[type[Service], ServiceProxy] = {}
+
+    def get(self, kind: type[T]) -> T:
+        """The thing of class ``kind``: a service becomes one of the plugin's services by this.
+
+        Raises:
+            TypeError: ``kind`` is neither a service nor something the node gives.
+        """
+        if kind in self._provided:
+            return cast(T, self._provided[kind])
+        if not (isinstance(kind, type) and issubclass(kind, Service)):
+            known = ", ".join(sorted(each.__name__ for each in self._provided)) or "nothing else"
+            raise TypeError(
+                f"inject({getattr(kind, '__name__', kind)!s}): neither a Service nor something the "
+                f"node gives ({known}); derive it from nexus_actors.services.Service"
+            )
+        proxy = self._proxies.get(kind)
+        if proxy is None:
+            proxy = self._proxies[kind] = ServiceProxy(kind)
+        return cast(T, proxy)
+
+    def services(self) -> Iterator[type[Service]]:
+        """The services named so far, in order."""
+        return iter([*self._proxies])
+
+    def build(self, kind: type[Service]) -> Service:
+        """Make a new instance of ``kind``; its ``__init__`` gets the configuration if it takes it."""
+        takes = [
+            parameter
+            for parameter in inspect.signature(kind).parameters.values()
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+        return kind(self._config) if takes else kind()
+
+    def bind(self, kind: type[Service], instance: Service | None) -> None:
+        """Let the proxy of ``kind`` stand for ``instance``, or for nothing."""
+        self._proxies[kind]._bind(instance)
