@@ -1,6 +1,7 @@
 """Which subscribers want an event: words, patterns, and a trie that finds them.
 
-An event's type is words joined by dots: ``user.created``. A pattern is the same, and may have
+An event's type is words of letters, digits, ``_`` and ``-``, joined by dots: ``user.created``.
+A pattern is the same, and may have
 
 * ``*`` for exactly one word: ``user.*`` wants ``user.created``, but neither ``user`` nor
   ``user.name.changed``;
@@ -22,7 +23,7 @@ S = TypeVar("S", bound=Hashable)
 MAX_LENGTH = 255
 """Characters in a type or pattern, at most; AMQP's limit."""
 
-_WORD = re.compile(r"[^\s.*#\x00-\x1f\x7f]+")
+_WORD = re.compile(r"[A-Za-z0-9_-]+")  # the words a permission may be narrowed to
 
 
 def check_type(type: object) -> str:
@@ -55,7 +56,7 @@ def _check(text: object, name: str, *, wildcards: bool) -> str:
             bad = next(char for char in word if not _WORD.fullmatch(char))
             if bad in "*#" and wildcards:
                 return f'a wildcard is a word by itself: write ".{bad}", not "{word}", in "{text}"'
-            return f"{name} has no {bad!r} in its words: {text!r}"
+            return f"{name} has words of letters, digits, _ and -, and no {bad!r}: {text!r}"
     return ""
 
 

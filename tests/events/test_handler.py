@@ -58,7 +58,7 @@ def test_each_option_is_kept(options, field, value):
         (None, {}, 'a pattern is a str like "user.created", not None'),
         ("a..b", {}, 'word 2 of "a..b" is empty'),
         ("user*", {}, 'write ".*", not "user*"'),
-        ("a b", {}, "has no ' '"),
+        ("a b", {}, "no ' '"),
         ("a", {"on_error": "ignore"}, 'on_error is "restart" or "reply", not \'ignore\''),
         ("a", {"on_error": True}, "not True"),
         ("a", {"timeout": 0}, "timeout is a number of seconds above 0, not 0"),
