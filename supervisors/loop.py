@@ -1,0 +1,550 @@
+"""One running supervisor: a queue of messages, taken one at a time.
+
+The messages are: a child has ended, somebody calls, a failed restart is to be tried again, the
+parent wants it to stop. Whatever takes time (a start, a stop) is waited for inside the handling of
+one message, so everything else keeps its place in the queue, as in OTP's gen_server. What to do is
+decided by the pure functions of :mod:`supervisors.strategy` and :mod:`supervisors.intensity`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+import attrs
+import trio
+
+from .backoff import Backoff, pause
+from .child import Child
+from .errors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    InvalidSpec,
+    NoProc,
+    NotFound,
+    Restarting,
+    Running,
+    StartFailed,
+    SupervisorDied,
+    SupervisorError,
+)
+from .exits import KILLED, SHUTDOWN, ExitReason, FailedToStart, shutdown_with
+from .intensity import add_restart
+from .reports import (
+    Action,
+    ChildTerminated,
+    GaveUp,
+    ProgressReport,
+    Report,
+    Reporter,
+    RetryScheduled,
+    ShutdownError,
+    StartError,
+    SupervisorEnded,
+    deliver,
+)
+from .spec import ChildSpec, Flags, check_childspec
+from .strategy import affected, ends_supervisor, expected_ending, must_restart, vanishes
+from .tree import ChildCounts, ChildInfo, SupervisorRef
+
+__all__ = ["Loop", "Slot"]
+
+
+@attrs.define(eq=False)
+class Slot:
+    """A child spec and what has become of it."""
+
+    spec: ChildSpec
+    args: tuple[Any, ...]
+    child: Child | None = None
+    """The incarnation that runs, or has ended without the loop having come to that yet."""
+    restarting: bool = False
+    """A restart has failed or is being waited for. Then `child` is None."""
+    starts: int = 0
+    """How many times it has started."""
+    tries: int = 0
+    """Restarts in a row, for the backoff."""
+    due: float | None = None
+    """When a paused restart is due; None if none is."""
+
+
+@attrs.define(eq=False)
+class Call:
+    """A call waiting in the queue. `begun` and `withdrawn` are never both true."""
+
+    name: str
+    args: tuple[Any, ...]
+    done: trio.Event = attrs.Factory(trio.Event)
+    result: object = None
+    error: SupervisorError | None = None
+    withdrawn: bool = False
+
+
+Handler = Callable[[Any], Awaitable[ExitReason | None]]
+
+
+class Loop:
+    """The life of one supervisor with children that have ids. A pool is a subclass."""
+
+    def __init__(
+        self,
+        flags: Flags,
+        specs: Iterable[ChildSpec],
+        name: str,
+        reporter: Reporter,
+        backoff: Backoff | None,
+        rng: random.Random,
+    ) -> None:
+        self.flags: Final = flags
+        self.name: Final = name
+        self.reason: ExitReason | None = None
+        """How it ended. Written once, when all its tasks are gone."""
+        self.ref: Final = SupervisorRef(self)
+        self.reporter: Final = reporter
+        self._backoff: Final = backoff
+        self._rng: Final = rng
+        self._slots: dict[object, Slot] = {
+            spec.id: Slot(spec, spec.args) for spec in specs
+        }  # in start order; a pool holds only its template here
+        self._queue: deque[tuple[Handler, Any]] = deque()
+        self._due: list[tuple[float, int, Slot]] = []  # a heap of paused restarts
+        self._due_count = 0
+        self._restarts: tuple[float, ...] = ()
+        self._tasks = 0  # children's tasks that have not ended
+        self._waiting: trio.lowlevel.Task | None = None
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+        self._nursery: trio.Nursery  # set by live(), which alone opens and closes it
+
+    # Its life
+
+    async def live(self, ready: Callable[[], None]) -> ExitReason:
+        """Start the children, call `ready`, serve until the end; give the exit reason.
+
+        All tasks of the children are gone when this returns or raises. If a first child does not
+        start, `ready` is not called and the reason tells which.
+        """
+        reason = KILLED
+        try:
+            with self._scope:
+                async with trio.open_nursery() as self._nursery:
+                    ending = await self._serve(ready)
+                reason = ending
+        finally:
+            self._end(reason)
+        return reason
+
+    async def _serve(self, ready: Callable[[], None]) -> ExitReason:
+        failed = await self._start_first_children()
+        if failed is not None:
+            await self._stop_all()
+            return shutdown_with(failed)
+        ready()
+        while True:
+            handler, argument = await self._next()
+            reason = await handler(argument)
+            if reason is not None:
+                await self._stop_all()
+                return reason
+
+    async def _start_first_children(self) -> FailedToStart | None:
+        for slot in list(self._slots.values()):
+            failure = await self._start(slot)
+            if failure is not None:
+                return FailedToStart(slot.spec.id, failure)
+            if slot.child is None and vanishes(slot.spec.restart):
+                self._remove(slot)
+        return None
+
+    def _end(self, reason: ExitReason) -> None:
+        self.reason = reason
+        for _, argument in self._queue:
+            if isinstance(argument, Call):
+                argument.error = SupervisorDied(self.name, reason)
+                argument.done.set()
+        self._queue.clear()
+        self._report(SupervisorEnded, reason=reason)
+        self._ended.set()
+
+    # Its queue
+
+    def _post(self, handler: Handler, argument: Any) -> None:
+        self._queue.append((handler, argument))
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None:
+            task, self._waiting = self._waiting, None
+            trio.lowlevel.reschedule(task)
+
+    async def _wait(self) -> None:
+        """Sleep until something has changed. Only the loop's own task waits here, always for a
+        condition that it then looks at again."""
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._waiting = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._waiting = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def _next(self) -> tuple[Handler, Any]:
+        while True:
+            while self._due and self._due[0][0] <= trio.current_time():
+                due, _, slot = heapq.heappop(self._due)
+                self._queue.append((self._on_due, (slot, due)))
+            if self._queue:
+                return self._queue.popleft()
+            with trio.CancelScope(deadline=self._due[0][0]) if self._due else _no_deadline:
+                await self._wait()
+
+    def _child_changed(self, child: Child) -> None:
+        """Called by a child's own task, when it has started and as its last act."""
+        if child.state not in ("starting", "running"):
+            self._tasks -= 1
+            if child.state == "ended":
+                self._queue.append((self._on_exit, child))
+        self._wake()
+
+    # Starting and stopping one child
+
+    async def _start(self, slot: Slot) -> ExitReason | None:
+        """Start the child of `slot` and wait until it has started or will not; give the failure.
+
+        Afterwards ``slot.child`` is the new incarnation; None if it failed or said IGNORE.
+        """
+        slot.child, slot.restarting, slot.due = None, False, None
+        child = Child(
+            slot.spec, self._path(slot), slot.starts + 1, self.reporter, self._child_changed
+        )
+        self._tasks += 1
+        self._nursery.start_soon(child._live, slot.args, name=child.name)
+        while child.state == "starting":
+            await self._wait()
+        if child.state == "failed":
+            assert child.exit_reason is not None
+            self._report(StartError, id=slot.spec.id, reason=child.exit_reason)
+            return child.exit_reason
+        if child.state != "ignored":
+            slot.child = child
+            slot.starts += 1
+            self._report(ProgressReport, id=slot.spec.id, incarnation=slot.starts)
+        return None
+
+    def _path(self, slot: Slot) -> str:
+        return f"{self.name}/{slot.spec.id}"
+
+    async def _shut(self, child: Child) -> None:
+        """Stop one child the way its spec says, and wait until it has ended."""
+        if child.shutdown == "brutal_kill":
+            child._kill()
+        elif child.shutdown == "infinity":
+            child._request_stop(float("inf"))
+        else:
+            deadline = trio.current_time() + float(child.shutdown)
+            child._request_stop(deadline)
+            with trio.CancelScope(deadline=deadline):
+                while child.exit_reason is None:
+                    await self._wait()
+            if child.exit_reason is None:
+                child._kill()
+        while child.exit_reason is None:
+            await self._wait()
+
+    async def _stop(self, slots: Iterable[Slot]) -> None:
+        """Stop these one after the other. Pending restarts are off; temporary ones vanish."""
+        for slot in slots:
+            child, slot.restarting, slot.due = slot.child, False, None
+            if child is not None:
+                await self._shut(child)
+                slot.child = None
+                self._report_stopped(child)
+            if vanishes(slot.spec.restart):
+                self._remove(slot)
+
+    async def _stop_all(self) -> None:
+        await self._stop(list(self._slots.values())[::-1])
+
+    def _report_stopped(self, child: Child) -> None:
+        reason, brutal = child.exit_reason, child.shutdown == "brutal_kill"
+        assert reason is not None
+        if not expected_ending(child.spec.restart, brutal, reason):
+            self._report(ShutdownError, id=child.id, reason=reason, shutdown=child.shutdown)
+
+    # What a pool does otherwise
+
+    def _slot_of(self, child: Child) -> Slot | None:
+        """The slot whose present incarnation this is."""
+        slot = self._slots.get(child.id)
+        return slot if slot is not None and slot.child is child else None
+
+    def _team(self, slot: Slot) -> list[Slot]:
+        """The slots that are restarted when this one is, in start order."""
+        strategy = self.flags.strategy
+        return [self._slots[id] for id in affected(strategy, self._slots, slot.spec.id)]
+
+    def _remove(self, slot: Slot) -> None:
+        del self._slots[slot.spec.id]
+
+    def _clear(self, slot: Slot) -> None:
+        """The child has ended for good."""
+        slot.child, slot.restarting, slot.due = None, False, None
+        if vanishes(slot.spec.restart):
+            self._remove(slot)
+
+    def _significant_left(self) -> bool:
+        slots = self._slots.values()
+        return any(s.spec.significant and (s.child is not None or s.restarting) for s in slots)
+
+    # A child has ended on its own
+
+    async def _on_exit(self, child: Child) -> ExitReason | None:
+        slot = self._slot_of(child)
+        if slot is None:  # the loop has stopped it itself, and knows
+            return None
+        reason = child.exit_reason
+        assert reason is not None
+        if must_restart(slot.spec.restart, reason):
+            return await self._on_crash(slot, child, reason)
+        self._clear(slot)
+        ends = ends_supervisor(
+            self.flags.auto_shutdown, slot.spec.significant, self._significant_left
+        )
+        gone: Action = "forget" if vanishes(slot.spec.restart) else "leave"
+        self._report_terminated(slot, reason, "shut_down" if ends else gone)
+        return SHUTDOWN if ends else None
+
+    async def _on_crash(self, slot: Slot, child: Child, reason: ExitReason) -> ExitReason | None:
+        now = trio.current_time()
+        if self._backoff is not None and now - child.started_at >= self._backoff.reset_after:
+            slot.tries = 0
+        wait = self._pause(slot)
+        allowed = self._count_restart(now + wait)
+        self._report_terminated(slot, reason, "restart" if allowed else "give_up", wait)
+        if not allowed:
+            return self._give_up(slot)
+        if not wait:
+            return await self._try(slot)
+        await self._stop(one for one in self._team(slot)[::-1] if one is not slot)
+        self._try_at(slot, now + wait)
+        return None
+
+    # Restarting
+
+    def _pause(self, slot: Slot) -> float:
+        wait = pause(self._backoff, slot.tries, self._rng)
+        slot.tries += 1
+        return wait
+
+    def _count_restart(self, at: float) -> bool:
+        flags = self.flags
+        self._restarts, allowed = add_restart(self._restarts, at, flags.intensity, flags.period)
+        return allowed
+
+    def _give_up(self, slot: Slot) -> ExitReason:
+        self._report(
+            GaveUp,
+            id=slot.spec.id,
+            restarts=len(self._restarts),
+            intensity=self.flags.intensity,
+            period=self.flags.period,
+        )
+        self._clear(slot)
+        return SHUTDOWN
+
+    async def _try(self, slot: Slot) -> ExitReason | None:
+        """Stop and start those that the strategy says. The first that fails is tried again later:
+        behind what waits in the queue now, or after a pause where there is a backoff."""
+        slot.child = None
+        team = self._team(slot)
+        await self._stop(one for one in reversed(team) if one is not slot)
+        for one in team:
+            if one is not slot and vanishes(one.spec.restart):
+                continue
+            if await self._start(one) is not None:
+                return await self._failed(one)
+        return None
+
+    async def _failed(self, slot: Slot) -> ExitReason | None:
+        slot.restarting = True
+        wait = self._pause(slot)
+        if not wait:
+            self._report(RetryScheduled, id=slot.spec.id, pause=0.0, tries=slot.tries)
+            self._post(self._on_retry, self._retry_key(slot))
+            return None
+        at = trio.current_time() + wait
+        if not self._count_restart(at):
+            return self._give_up(slot)
+        self._report(RetryScheduled, id=slot.spec.id, pause=wait, tries=slot.tries)
+        await self._stop(one for one in self._team(slot)[::-1] if one is not slot)
+        self._try_at(slot, at)
+        return None
+
+    def _retry_key(self, slot: Slot) -> object:
+        return slot.spec.id
+
+    def _slot_to_retry(self, key: object) -> Slot | None:
+        return self._slots.get(key)
+
+    async def _on_retry(self, key: object) -> ExitReason | None:
+        slot = self._slot_to_retry(key)
+        if slot is None or not slot.restarting:  # terminated, or started by a sibling's restart
+            return None
+        if not self._count_restart(trio.current_time()):
+            return self._give_up(slot)
+        return await self._try(slot)
+
+    def _try_at(self, slot: Slot, at: float) -> None:
+        slot.child, slot.restarting, slot.due = None, True, at
+        self._due_count += 1  # ties are tried in the order in which they were scheduled
+        heapq.heappush(self._due, (at, self._due_count, slot))
+
+    async def _on_due(self, paused: tuple[Slot, float]) -> ExitReason | None:
+        slot, at = paused
+        return await self._try(slot) if slot.due == at else None
+
+    # Calls
+
+    @property
+    def is_alive(self) -> bool:
+        return self.reason is None
+
+    def kill(self) -> None:
+        self._scope.cancel()
+
+    def request_stop(self) -> None:
+        """Ask the supervisor to stop, as its parent does. The request waits in the queue."""
+        if self.is_alive:
+            self._post(self._on_stop, None)
+
+    async def _on_stop(self, _: None) -> ExitReason:
+        return SHUTDOWN
+
+    async def wait_ended(self) -> ExitReason:
+        await self._ended.wait()
+        assert self.reason is not None
+        return self.reason
+
+    async def call(self, name: str, args: tuple[Any, ...]) -> object:
+        """Put a call in the queue and wait for its answer."""
+        if not self.is_alive:
+            raise NoProc(self.name)
+        call = Call(name, args)
+        self._post(self._on_call, call)
+        try:
+            await call.done.wait()
+        finally:
+            call.withdrawn = True
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    async def _on_call(self, call: Call) -> None:
+        if call.withdrawn:
+            return
+        try:
+            call.result = await getattr(self, f"_call_{call.name}")(*call.args)
+        except SupervisorError as answer:
+            call.error = answer
+        call.done.set()
+
+    def _find(self, id: object) -> Slot:
+        slot = self._slots.get(id)
+        if slot is None:
+            raise NotFound(id)
+        return slot
+
+    def _find_stopped(self, id: object) -> Slot:
+        slot = self._find(id)
+        if slot.restarting:
+            raise Restarting(id)
+        if slot.child is not None:
+            raise Running(id)
+        return slot
+
+    async def _call_start_child(self, *args: object) -> Child | None:
+        given = args[0] if len(args) == 1 else args
+        faults = check_childspec(given, self.flags.auto_shutdown)
+        if faults:
+            raise InvalidSpec(faults)
+        spec = given if isinstance(given, ChildSpec) else ChildSpec.from_mapping(given)
+        present = self._slots.get(spec.id)
+        if present is not None:
+            if present.child is not None:
+                raise AlreadyStarted(present.child)
+            raise AlreadyPresent(spec.id)
+        slot = Slot(spec, spec.args)
+        failure = await self._start(slot)
+        if failure is not None:
+            raise StartFailed(self._path(slot), failure)
+        if slot.child is not None or not vanishes(spec.restart):
+            self._slots[spec.id] = slot
+        return slot.child
+
+    async def _call_terminate_child(self, id: object) -> None:
+        await self._stop([self._find(id)])
+
+    async def _call_restart_child(self, id: object) -> Child | None:
+        slot = self._find_stopped(id)
+        failure = await self._start(slot)
+        if failure is not None:
+            raise StartFailed(self._path(slot), failure)
+        return slot.child
+
+    async def _call_delete_child(self, id: object) -> None:
+        self._remove(self._find_stopped(id))
+
+    async def _call_get_childspec(self, id: object) -> ChildSpec:
+        return self._find(id).spec
+
+    async def _call_which_children(self) -> list[ChildInfo]:
+        return [
+            ChildInfo(slot.spec.id, "restarting" if slot.restarting else slot.child, slot.spec.type)
+            for slot in reversed(self._slots.values())
+        ]
+
+    async def _call_count_children(self) -> ChildCounts:
+        slots = self._slots.values()
+        supervisors = sum(slot.spec.type == "supervisor" for slot in slots)
+        active = sum(slot.child is not None and slot.child.is_alive for slot in slots)
+        return ChildCounts(len(slots), active, supervisors, len(slots) - supervisors)
+
+    # Reports
+
+    def _report(self, kind: type[Report], **fields: Any) -> None:
+        report = kind(supervisor=self.name, time=trio.current_time(), **fields)
+        deliver(self.reporter, report)
+
+    def _report_terminated(
+        self, slot: Slot, reason: ExitReason, action: Action, wait: float = 0.0
+    ) -> None:
+        others = self._team(slot) if action == "restart" else []
+        self._report(
+            ChildTerminated,
+            id=slot.spec.id,
+            reason=reason,
+            restart=slot.spec.restart,
+            action=action,
+            strategy=self.flags.strategy,
+            others=tuple(one.spec.id for one in others if one is not slot),
+            restarts=len(self._restarts),
+            intensity=self.flags.intensity,
+            period=self.flags.period,
+            pause=wait,
+        )
+
+
+class _NoDeadline:
+    """Stands in for a cancel scope where nothing is due: entering a scope has its price."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_no_deadline: Final = _NoDeadline()

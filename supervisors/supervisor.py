@@ -1,0 +1,212 @@
+"""The supervisor as its owner writes it: children, flags, and the ways to run it."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, Protocol, TypeVar, cast
+
+import attrs
+import trio
+
+from .backoff import Backoff
+from .child import Child
+from .dynamic import PoolLoop
+from .errors import InvalidSpec, SpecFault, StartFailed
+from .exits import IGNORE, NORMAL, BadReturn, ExitReason, error, from_exception
+from .loop import Loop
+from .reports import Reporter, log_report
+from .spec import ChildSpec, Flags, check_children, check_flags
+from .strategy import AutoShutdown, Strategy
+from .tree import SupervisorRef
+
+__all__ = ["Supervisor"]
+
+Init = Callable[[], object]
+"""Gives ``(flags, children)`` or IGNORE, or an awaitable of that; called at each start."""
+T = TypeVar("T")
+
+
+class _TaskStatus(Protocol):
+    def started(self, value: SupervisorRef | None, /) -> None: ...
+
+
+class Supervisor:
+    """Starts children in order, watches them, restarts them by rule, stops them in reverse order.
+
+    This is the description; it does nothing until it is run, and may be run many times. There are
+    three ways::
+
+        ref = await nursery.start(supervisor.run)      # as the root of a tree
+        reason = await supervisor.run()                # the same, in this task
+        Supervisor([..., supervisor.as_child("shop")]) # inside another supervisor
+
+    Words, defaults and semantics are those of Erlang/OTP's ``supervisor``.
+
+    Raises:
+        InvalidSpec: a flag or a child spec is wrong; all faults are listed, in OTP's order.
+    """
+
+    def __init__(
+        self,
+        children: Iterable[ChildSpec | Mapping[str, Any]] = (),
+        *,
+        strategy: Strategy = "one_for_one",
+        intensity: int = 1,
+        period: float = 5.0,
+        auto_shutdown: AutoShutdown = "never",
+        name: str = "",
+        on_report: Reporter | None = None,
+        backoff: Backoff | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """
+        Args:
+            children: their specs, in start order; for simple_one_for_one the template alone.
+            strategy: who is restarted when one must be: ``one_for_one``, ``one_for_all``,
+                ``rest_for_one``, or ``simple_one_for_one`` for a pool.
+            intensity: how many restarts are allowed within `period`; at one more it gives up.
+            period: seconds.
+            auto_shutdown: ``never``, ``any_significant`` or ``all_significant``.
+            name: what it is called in reports and paths; a nested one is called by its id.
+            on_report: takes every report, also those of supervisors below without their own.
+            backoff: pauses between restarts. Beyond OTP; without it there are none.
+            rng: where the jitter of `backoff` comes from.
+        """
+        flags = {
+            "strategy": strategy,
+            "intensity": intensity,
+            "period": period,
+            "auto_shutdown": auto_shutdown,
+        }
+        checked, specs, faults = _check(flags, children, name)
+        if faults:
+            raise InvalidSpec(faults)
+        self._set_up(lambda: (checked, specs), name, on_report, backoff, rng)
+
+    def _set_up(
+        self,
+        init: Init,
+        name: str,
+        on_report: Reporter | None,
+        backoff: Backoff | None,
+        rng: random.Random | None,
+    ) -> None:
+        self._init: Final = init
+        self.name: Final = name
+        self._on_report: Final = on_report
+        self._backoff: Final = backoff
+        self._rng: Final = rng or random.Random()
+
+    @classmethod
+    def from_init(
+        cls,
+        init: Init,
+        *,
+        name: str = "",
+        on_report: Reporter | None = None,
+        backoff: Backoff | None = None,
+        rng: random.Random | None = None,
+    ) -> Supervisor:
+        """A supervisor whose flags and children are made anew at each start, as OTP's ``init/1``.
+
+        `init` gives ``(flags, children)``, where flags is a mapping of the constructor's arguments
+        from `strategy` to `auto_shutdown` and children a list of specs or mappings; or IGNORE. It
+        may be async. What is wrong with them is found at the start, and is the reason of its
+        failure, as is what `init` raises.
+        """
+        supervisor = cls.__new__(cls)
+        supervisor._set_up(init, name, on_report, backoff, rng)
+        return supervisor
+
+    async def run(
+        self, *, task_status: _TaskStatus = cast("_TaskStatus", trio.TASK_STATUS_IGNORED)
+    ) -> ExitReason:
+        """Run it as the root of a tree, until it ends; give its exit reason.
+
+        A supervisor that gives up is not an exception: it returns SHUTDOWN, and reports
+        :class:`~supervisors.GaveUp`. With ``nursery.start`` you get a :class:`SupervisorRef` once
+        all children have started (None if init said IGNORE), and ``ref.wait()`` gives the reason.
+
+        Cancelling it cancels all its children, waits until they have ended, and passes on.
+
+        Raises:
+            StartFailed: init or a child failed to start; those started before were stopped.
+        """
+        loop = await self._prepare(self.name or "root", self._on_report or log_report)
+        if loop is IGNORE:
+            task_status.started(None)
+            return NORMAL
+        started = False
+
+        def ready() -> None:
+            nonlocal started
+            started = True
+            task_status.started(loop.ref)
+
+        if isinstance(loop, Loop):
+            reason = await loop.live(ready)
+            if started:
+                return reason
+        else:
+            reason = loop
+        raise StartFailed(self.name or "root", reason)
+
+    def as_child(self, id: Any, **fields: Any) -> ChildSpec:
+        """A child spec that runs this supervisor inside another one.
+
+        `fields` are those of :class:`ChildSpec`; ``shutdown`` is ``"infinity"`` unless given, so
+        that the whole tree below has the time it needs.
+        """
+        return ChildSpec(id, self._run_under, type="supervisor", **fields)
+
+    async def _run_under(self, child: Child) -> object:
+        """The start function of a nested supervisor."""
+        loop = await self._prepare(child.name, self._on_report or child.report)
+        if not isinstance(loop, Loop):
+            return loop
+        child.runs(loop.ref)
+        child.on_stop(loop.request_stop)
+        return await loop.live(child.started)
+
+    async def _prepare(self, name: str, reporter: Reporter) -> Loop | ExitReason | Any:
+        """Call init; give a loop ready to live, IGNORE, or the reason of the failure."""
+        try:
+            given = self._init()
+            if inspect.isawaitable(given):
+                given = await cast("Awaitable[object]", given)
+        except Exception as exc:  # noqa: BLE001 - a boundary: it becomes the reason of the failed start
+            return from_exception(exc)
+        if given is IGNORE:
+            return IGNORE
+        if not (isinstance(given, tuple) and len(given) == 2):
+            return error(BadReturn(("bad_return", repr(given)), f"init returned {given!r}"))
+        flags, specs, faults = _check(*given, name)
+        if faults:
+            return error(_InvalidInit(tuple(faults)))
+        kind = PoolLoop if flags.strategy == "simple_one_for_one" else Loop
+        return kind(flags, specs, name, reporter, self._backoff, self._rng)
+
+
+@attrs.frozen
+class _InvalidInit:
+    """The info of a failed start: init gave flags or specs that are wrong."""
+
+    faults: tuple[SpecFault, ...]
+
+    @property
+    def term(self) -> object:
+        return self.faults[0].reason
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.faults))
+
+
+def _check(
+    flags: object, children: object, name: str
+) -> tuple[Flags, list[ChildSpec], list[SpecFault]]:
+    where = f"supervisor {name!r}" if name else "supervisor"
+    checked, faults = (flags, []) if isinstance(flags, Flags) else check_flags(flags, where)
+    specs, wrong = check_children(cast("Iterable[object]", children), checked, where)
+    return checked, specs, faults + wrong
