@@ -122,7 +122,7 @@ def pattern_fault(pattern: str) -> str:
 
 
 def matches(pattern: str, topic: str) -> bool:
-    """Whether ``topic`` (``"order.paid"``) is among those ``pattern`` (``"order.*"``) stands for."""
+    """Whether ``topic`` (``"order.paid"``) is one that ``pattern`` (``"order.*"``) stands for."""
     words = pattern.split(".")
     states = _closure(words, {0})
     for word in topic.split("."):
@@ -217,6 +217,9 @@ class Permissions:
     def __iter__(self) -> Iterator[Permission]:
         return iter(self.granted)
 
+    def __len__(self) -> int:
+        return len(self.granted)
+
     def __str__(self) -> str:
         return ", ".join(map(str, self.granted)) or "none"
 
@@ -253,6 +256,6 @@ class Permissions:
             raise PermissionDenied(plugin, self.wanted(name, subject), action)
 
     def wanted(self, name: str, subject: str | None = None) -> str:
-        """The line to add for ``name`` on ``subject``: narrowed where the plugin has it narrowed."""
+        """The line to add for ``name`` on ``subject``, narrowed where the plugin's own is."""
         narrows = subject is not None and self.has(name)
         return f"{name}:{subject}" if narrows else name
