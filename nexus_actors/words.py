@@ -6,12 +6,12 @@ import datetime
 import json
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
 from nexus_actors.errors import did_you_mean
 
-__all__ = ["MASK", "mask_url", "nearest", "shown", "shown_path", "type_name"]
+__all__ = ["MASK", "mask_url", "nearest", "plain", "shown", "shown_path", "type_name"]
 
 MASK = "***"
 """What stands in messages in place of a secret."""
@@ -67,7 +67,19 @@ def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     same = plain.get(re.sub(r"[\W_]", "", word).lower())  # batchSize, batch-size: surely batch_size
     if same is not None:
         return did_you_mean([same])
-    return did_you_mean(get_close_matches(word, names, n=2, cutoff=cutoff))
+    close = get_close_matches(word, names, n=2, cutoff=cutoff)
+    if len(close) == 2 and _likeness(word, close[0]) - _likeness(word, close[1]) > 0.1:
+        del close[1]  # the first is clearly what was meant
+    return did_you_mean(close)
+
+
+def _likeness(left: str, right: str) -> float:
+    return SequenceMatcher(None, left, right).ratio()
+
+
+def plain(number: float) -> str:
+    """``number`` without an exponent: ``1000000``, not ``1e+06``."""
+    return f"{number:.15g}"
 
 
 def mask_url(url: object) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from nexus_actors.words import mask_url, nearest, shown, type_name
+from nexus_actors.words import mask_url, nearest, plain, shown, type_name
 
 __all__ = ["BadValue", "Kind", "Rule", "convert", "setting", "split_bind"]
 
@@ -75,9 +75,9 @@ class Rule:
             "word": "one of " + ", ".join(self.choices),
         }[self.kind]
         if self.minimum is not None and self.maximum is not None:
-            words += f" from {self.minimum:g} to {self.maximum:.12g}"
+            words += f" from {plain(self.minimum)} to {plain(self.maximum)}"
         elif self.minimum is not None:
-            words += f" of at least {self.minimum:g}"
+            words += f" of at least {plain(self.minimum)}"
         return words
 
 
