@@ -7,12 +7,15 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from nexus_actors.http.request import Request
+from nexus_actors.http.response import Response
+
 __all__ = ["CallNext", "Middleware", "MiddlewareLike", "check_middleware", "name_of"]
 
-CallNext = Callable[[Any], Awaitable[Any]]
+CallNext = Callable[[Request], Awaitable[Response]]
 """What a middleware goes on with: the next middleware, or after the last the route's handler."""
 
-MiddlewareLike = Callable[[Any, CallNext], Awaitable[Any]]
+MiddlewareLike = Callable[[Request, CallNext], Awaitable[Any]]
 """A :class:`Middleware` object or any async function of the same two parameters."""
 
 
@@ -38,7 +41,7 @@ class Middleware(abc.ABC):
     """
 
     @abc.abstractmethod
-    async def __call__(self, request: Any, call_next: CallNext) -> Any:
+    async def __call__(self, request: Request, call_next: CallNext) -> Response:
         """Answer ``request``; ``await call_next(request)`` gives the answer of what is inside.
 
         ``call_next`` may be called once. What is returned must be a Response.
