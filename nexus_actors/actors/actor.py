@@ -79,8 +79,8 @@ class Limits:
     """How many readers run beside each other."""
     start_timeout: float = 30.0
     """Seconds :meth:`Behaviour.start` may take."""
-    fault_limit: int = 0
-    """More faults in answering than this within ``fault_period`` seconds are a crash; 0: never."""
+    fault_limit: int | None = None
+    """More faults in answering than this within ``fault_period`` seconds are a crash; None: never."""
     fault_period: float = 60.0
 
 
@@ -314,7 +314,7 @@ class Incarnation:
         return RemoteError(self._cell.name, _words(error))
 
     def _over_fault_limit(self) -> bool:
-        if not self._limits.fault_limit:
+        if self._limits.fault_limit is None:
             return False
         now = trio.current_time()
         times = self._fault_times

@@ -14,8 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Any, Literal, Protocol
 
 import trio
@@ -58,8 +63,11 @@ class Compartment(Protocol):
     def iterate(self, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Iterate the plugin's ``items`` from Trio."""
 
+    def as_owner(self, owner: Owner) -> AbstractContextManager[None]:
+        """While it is open, asyncio tasks begun in this context are ``owner``'s."""
+
     def belonging_to(self, owner: Owner) -> AbstractAsyncContextManager[None]:
-        """While it is open, tasks begun in this context are ``owner``'s; at its end they are gone."""
+        """The same, and at its end all of ``owner``'s tasks are gone."""
 
 
 class TrioCompartment:
@@ -75,6 +83,11 @@ class TrioCompartment:
     def iterate(self, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """See :class:`Compartment`."""
         return items
+
+    @contextmanager
+    def as_owner(self, owner: Owner) -> Iterator[None]:
+        """Nothing to do: the owner's nursery keeps its tasks."""
+        yield
 
     @asynccontextmanager
     async def belonging_to(self, owner: Owner) -> AsyncIterator[None]:
@@ -117,8 +130,8 @@ class AsyncioCompartment:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + _INSIST):
                     await self._run(close)
 
-    @asynccontextmanager
-    async def belonging_to(self, owner: Owner) -> AsyncIterator[None]:
+    @contextmanager
+    def as_owner(self, owner: Owner) -> Iterator[None]:
         """See :class:`Compartment`."""
         token = _owner.set(owner)
         loop_token = trio_asyncio.current_loop.set(self._loop)
@@ -127,6 +140,14 @@ class AsyncioCompartment:
         finally:
             trio_asyncio.current_loop.reset(loop_token)
             _owner.reset(token)
+
+    @asynccontextmanager
+    async def belonging_to(self, owner: Owner) -> AsyncIterator[None]:
+        """See :class:`Compartment`."""
+        try:
+            with self.as_owner(owner):
+                yield
+        finally:
             with trio.CancelScope(shield=True):
                 await self._end_tasks(owner)
 

@@ -1,0 +1,127 @@
+"""The catalogue of a plugin's class: its routes, event handlers and public methods, read once.
+
+What is wrong with any of them is found here, when the plugin is loaded, all of it at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from nexus_actors.actors.message import Mode
+from nexus_actors.errors import Fault, Invalid
+from nexus_actors.events.handler import EventMark
+from nexus_actors.http.binding import Binder
+from nexus_actors.http.routes import RouteMark, marks_of
+from nexus_actors.plugin.base import Plugin
+
+__all__ = ["Catalogue", "EventEntry", "RouteEntry", "catalogue_of"]
+
+
+@attrs.frozen
+class RouteEntry:
+    """One route of a plugin."""
+
+    handler: str
+    """The method's name."""
+    mark: RouteMark
+    binder: Binder = attrs.field(eq=False, repr=False)
+
+    @property
+    def mode(self) -> Mode:
+        """What its messages share the plugin with: ``GET`` is safe, so readers run side by side."""
+        if self.mark.alone:
+            return "alone"
+        return "reader" if self.mark.together or self.mark.method == "GET" else "normal"
+
+
+@attrs.frozen
+class EventEntry:
+    """One event handler of a plugin, with one of its patterns.
+
+    Compared by the handler alone: an event that two of its patterns want is handled once.
+    """
+
+    handler: str
+    mark: EventMark = attrs.field(eq=False)
+
+    @property
+    def mode(self) -> Mode:
+        """What its messages share the plugin with."""
+        if self.mark.alone:
+            return "alone"
+        return "reader" if self.mark.together else "normal"
+
+
+@attrs.frozen
+class Catalogue:
+    """All that other parts of a node may call in a plugin."""
+
+    routes: tuple[RouteEntry, ...]
+    events: tuple[EventEntry, ...]
+    methods: tuple[str, ...]
+    """Public coroutine methods for other plugins."""
+
+    def needs(self) -> Iterator[tuple[str, str, str]]:
+        """(permission, action, handler) for each thing its marks ask of the manifest."""
+        for entry in self.events:
+            yield "events:subscribe", entry.mark.pattern, entry.handler
+
+
+def catalogue_of(kind: type[Plugin]) -> Catalogue:
+    """Read the class of a plugin.
+
+    Raises:
+        Invalid: handlers whose signatures cannot be served, each with its place and fix.
+    """
+    routes: list[RouteEntry] = []
+    events: list[EventEntry] = []
+    methods: list[str] = []
+    faults: list[Fault] = []
+    for name, function in _own_functions(kind):
+        route_marks = marks_of(function)
+        event_marks: tuple[EventMark, ...] = getattr(function, "__nexus_event__", ())
+        for mark in route_marks:
+            try:
+                routes.append(RouteEntry(name, mark, Binder(function, mark)))
+            except ValueError as error:
+                faults.append(Fault(place_of(function), str(error)))
+        events += [EventEntry(name, mark) for mark in event_marks]
+        if _is_callable_by_others(name, function) and not route_marks and not event_marks:
+            methods.append(name)
+    if faults:
+        raise Invalid(faults)
+    return Catalogue(tuple(routes), tuple(events), tuple(methods))
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """``plugin.py:12 on_user_created``: where a person finds it."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    name = getattr(function, "__qualname__", repr(function))
+    return name if code is None else f"{code.co_filename}:{code.co_firstlineno} {name}"
+
+
+def _own_functions(kind: type[Plugin]) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The functions that the author's classes define, each name once, in the order of writing."""
+    seen: set[str] = set()
+    for each in kind.__mro__:
+        if each in Plugin.__mro__:
+            continue
+        for name in vars(each):
+            if name in seen:
+                continue
+            seen.add(name)
+            function = inspect.getattr_static(kind, name)
+            if inspect.isfunction(function):
+                yield name, function
+
+
+def _is_callable_by_others(name: str, function: Callable[..., Any]) -> bool:
+    return (
+        not name.startswith("_")
+        and not hasattr(Plugin, name)
+        and inspect.iscoroutinefunction(inspect.unwrap(function))
+    )

@@ -1,0 +1,127 @@
+"""The host: runs one plugin object as an actor - its routes, its event handlers, its methods.
+
+It lets every exception out; what one means is :mod:`nexus_actors.actors.faults`' to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from nexus_actors.actors import ActorCell, Call, Message, cross
+from nexus_actors.http.request import Request
+from nexus_actors.http.response import Response, to_response
+from nexus_actors.http.websocket import WebSocket
+from nexus_actors.middleware.chain import compose
+from nexus_actors.plugin.base import Plugin
+from nexus_actors.plugin.catalogue import EventEntry, RouteEntry
+from nexus_actors.plugin.compartment import Compartment
+from nexus_actors.plugin.sessions import Sessions
+
+__all__ = ["EventCall", "HttpCall", "PluginHost", "SocketCall"]
+
+
+@attrs.frozen
+class HttpCall:
+    """The payload of an ``http`` message for a route."""
+
+    entry: RouteEntry
+    request: Request
+
+
+@attrs.frozen
+class SocketCall:
+    """The payload of an ``http`` message that opens a websocket."""
+
+    entry: RouteEntry
+    socket: WebSocket
+
+
+@attrs.frozen
+class EventCall:
+    """The payload of an ``event`` message."""
+
+    entry: EventEntry
+    event: Any
+
+
+class PluginHost:
+    """The behaviour (:class:`nexus_actors.actors.Behaviour`) of one incarnation of a plugin."""
+
+    def __init__(
+        self,
+        plugin: Plugin,
+        cell: ActorCell,
+        compartment: Compartment,
+        use_nursery: Callable[[trio.Nursery], None],
+        max_sessions: int,
+    ) -> None:
+        self._plugin = plugin
+        self._compartment = compartment
+        self._use_nursery = use_nursery
+        self._sessions = Sessions(cell, compartment, max_sessions)
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Run ``initialize``."""
+        self._use_nursery(nursery)
+        self._sessions.use_nursery(nursery)
+        await self._compartment.call(self._plugin.initialize)
+
+    async def handle(self, message: Message) -> Any:
+        """Run the handler that the message is for."""
+        payload = message.payload
+        match payload:
+            case HttpCall():
+                return await self._http(payload)
+            case EventCall():
+                handler = getattr(self._plugin, payload.entry.handler)
+                return await self._compartment.call(handler, payload.event)
+            case Call():
+                method = getattr(self._plugin, payload.method)
+                result = await self._compartment.call(method, *payload.args, **payload.kwargs)
+                return cross(result, f"the result of {payload.method}()")
+            case SocketCall():
+                return await self._websocket(payload)
+        raise TypeError(
+            f"{self._plugin.name} was sent a {type(payload).__name__}: a plugin takes requests for "
+            "its routes, events, and calls of its public coroutine methods"
+        )
+
+    async def drain(self) -> None:
+        """End streams and websockets, in good order."""
+        await self._sessions.end()
+
+    async def stop(self) -> None:
+        """Run ``cleanup``."""
+        await self._compartment.call(self._plugin.cleanup)
+
+    async def _http(self, call: HttpCall) -> Response:
+        response: Response = await self._compartment.call(self._answer, call)
+        return self._sessions.carry(response)
+
+    async def _answer(self, call: HttpCall) -> Response:
+        """Middleware, binding, handler, normalizing: all of it in the plugin's own library."""
+
+        async def endpoint(request: Request) -> Response:
+            arguments = await call.entry.binder.bind(request)
+            result = getattr(self._plugin, call.entry.handler)(**arguments)
+            if hasattr(result, "__await__"):
+                result = await result
+            return to_response(result, status=call.entry.mark.status)
+
+        middleware = self._plugin._middleware
+        if not middleware:
+            return await endpoint(call.request)
+        return await compose(middleware, endpoint)(call.request)
+
+    async def _websocket(self, call: SocketCall) -> None:
+        async def converse() -> None:
+            arguments = await call.entry.binder.bind_websocket(call.socket)
+            result = getattr(self._plugin, call.entry.handler)(**arguments)
+            if hasattr(result, "__await__"):
+                await result
+
+        await self._sessions.open_websocket(call.socket, converse)

@@ -1,0 +1,277 @@
+"""The keeper of one plugin: its subtree, and what happens when that gives up.
+
+A plugin's own supervisor restarts its services and its actor. When that has had too much of it, or
+the plugin cannot even start, the failure stays here: the plugin is ``suspended`` (``failed``, if it
+never came up), its callers are told at once, and after a pause, which doubles each time, it is
+tried again from scratch. A keeper never fails upward.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import trio
+
+from nexus_actors import log
+from nexus_actors.actors import ActorCell, Limits, run_incarnation
+from nexus_actors.actors.faults import HandlerTimeout, collapse, failure_of, has_cancelled
+from nexus_actors.errors import Invalid
+from nexus_actors.plugin.building import Builder, Built
+from nexus_actors.plugin.compartment import Compartment, Owner, open_compartment
+from nexus_actors.plugin.host import PluginHost
+from nexus_actors.plugin.loader import LoadedPlugin
+from nexus_actors.services.container import Container
+from nexus_actors.services.service import Service
+from supervisors import (
+    Backoff,
+    Child,
+    ChildSpec,
+    ChildTerminated,
+    Report,
+    StartFailed,
+    Supervisor,
+    SupervisorRef,
+    pause,
+)
+
+__all__ = ["Keeper"]
+
+START = 30.0
+"""Seconds ``initialize`` may take, of a plugin and of each service."""
+_CALM = 60.0
+"""Seconds a plugin must have run for its pauses to begin anew."""
+
+PAUSES = Backoff(first=1.0, factor=2.0, maximum=300.0)
+"""Between tries to bring back a plugin that gave up: 1 s, 2 s, 4 s, ... 5 min."""
+
+
+class _NewService(Exception):
+    """A later incarnation named a service that the subtree does not have: it is built anew."""
+
+
+class Keeper:
+    """Keeps one plugin: starts it when what it needs is there, and brings it back."""
+
+    def __init__(
+        self,
+        loaded: LoadedPlugin,
+        cell: ActorCell,
+        builder: Callable[[], Builder],
+        wait_for_needs: Callable[[ActorCell], Awaitable[None]],
+        rng: random.Random | None = None,
+    ) -> None:
+        """``builder`` makes a :class:`Builder` for each life of the subtree. ``wait_for_needs``
+        returns once the plugins it requires run and its database is there."""
+        self._loaded = loaded
+        self._cell = cell
+        self._builder = builder
+        self._wait_for_needs = wait_for_needs
+        self._rng = rng or random.Random()
+        self._ref: SupervisorRef | None = None
+        """The plugin's own supervisor while it runs."""
+        self._life: trio.CancelScope | None = None
+        """What is going on in place of a running supervisor: a start or a pause."""
+        self._last_crash = ""
+        self._logger = log.plugin_logger(loaded.manifest.name)
+
+    async def run(self, child: Child) -> None:
+        """The function of the keeper's child spec; returns when it was asked to stop."""
+        child.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_for_stop, child)
+            with trio.CancelScope() as self._life:
+                await self._keep()
+            nursery.cancel_scope.cancel()
+        self._cell.enter("stopped")
+
+    async def _watch_for_stop(self, child: Child) -> None:
+        await child.wait_stop()
+        self._cell.ending = True
+        if self._ref is not None:
+            await self._ref.stop()
+        assert self._life is not None
+        self._life.cancel()
+
+    async def _keep(self) -> None:
+        tries = 0
+        while True:
+            await self._wait_for_needs(self._cell)
+            self._cell.enter("starting" if self._cell.incarnation == 0 else "restarting")
+            before = self._cell.incarnation
+            began = trio.current_time()
+            why = await self._one_life()
+            if self._cell.ending:
+                return
+            if why is None:
+                continue
+            came_up = self._cell.incarnation > before
+            if came_up and trio.current_time() - began >= _CALM:
+                tries = 0
+            tries += 1
+            await self._pause(tries, "suspended" if self._cell.incarnation else "failed", why)
+
+    async def _pause(self, tries: int, state: str, why: str) -> None:
+        seconds = pause(self._backoff(), tries, self._rng)
+        self._cell.enter(
+            "suspended" if state == "suspended" else "failed",
+            why,
+            next_try=trio.current_time() + seconds,
+        )
+        self._logger.error(f"{state}: {why}; next try in {seconds:.1f} s")
+        await trio.sleep(seconds)
+
+    def _backoff(self) -> Backoff:
+        return self._loaded.manifest.supervision.backoff or PAUSES
+
+    async def _one_life(self) -> str | None:
+        """Run the subtree until it ends; return why it gave up, or None to build it anew at once."""
+        builder = self._builder()
+        manifest = self._loaded.manifest
+        self._last_crash = ""
+        try:
+            async with open_compartment(self._loaded.library, manifest.name) as compartment:
+                return await self._run_subtree(builder, compartment)
+        except BaseException as error:
+            if has_cancelled(error):
+                raise
+            error = collapse(error)
+            if isinstance(error, _NewService):
+                return None
+            # an asyncio loop that broke, or __init__ of the plugin that raised
+            self._cell.crashes += 1
+            return _in_words(error)
+
+    async def _run_subtree(self, builder: Builder, compartment: Compartment) -> str | None:
+        first: list[Built] = [await builder.build(compartment)]
+        services = [*builder.container.services()]
+        rebuild = False
+
+        async def run_plugin(child: Child) -> None:
+            nonlocal rebuild
+            built = first.pop() if first else await builder.build(compartment)
+            if [*builder.container.services()] != services:
+                rebuild = True
+                raise _NewService
+            async with compartment.belonging_to(built.owner):
+                await run_incarnation(
+                    child, self._cell, self._host(built, compartment), self._limits()
+                )
+
+        supervision = self._loaded.manifest.supervision
+        supervisor = Supervisor(
+            [
+                *(
+                    _service_spec(kind, builder.container, compartment, supervision.shutdown)
+                    for kind in services
+                ),
+                ChildSpec(
+                    id="plugin",
+                    start=run_plugin,
+                    restart=supervision.restart,
+                    shutdown=supervision.shutdown,
+                ),
+            ],
+            strategy=supervision.strategy,
+            intensity=supervision.intensity,
+            period=supervision.period,
+            name=self._loaded.manifest.name,
+            on_report=self._on_report,
+        )
+        async with trio.open_nursery() as nursery:
+            try:
+                self._ref = await nursery.start(supervisor.run)
+            except StartFailed as failed:
+                return self._last_crash or str(failed)
+            assert self._ref is not None
+            if self._cell.ending:  # the request came while it started
+                await self._ref.stop()
+            reason = await self._ref.wait()
+            self._ref = None
+        if rebuild:
+            return None
+        if self._cell.ending:
+            return None
+        limit = f"more than {supervision.intensity} restarts in {supervision.period:g} s"
+        return f"{limit}; the last crash: {self._last_crash}" if self._last_crash else str(reason)
+
+    def _host(self, built: Built, compartment: Compartment) -> PluginHost:
+        return PluginHost(
+            built.plugin,
+            self._cell,
+            compartment,
+            built.use_nursery,
+            self._loaded.manifest.max_sessions,
+        )
+
+    def _limits(self) -> Limits:
+        manifest = self._loaded.manifest
+        return Limits(
+            concurrency=self._loaded.concurrency,
+            readers=manifest.readers,
+            start_timeout=manifest.deadlines.initialize or START,
+            fault_limit=manifest.fault_limit,
+            fault_period=manifest.fault_period,
+        )
+
+    def _on_report(self, report: Report) -> None:
+        if isinstance(report, ChildTerminated) and report.reason.abnormal:
+            self._last_crash = str(report.reason)
+        reason = getattr(report, "reason", None)
+        if reason is not None and getattr(reason, "failure", None) is not None:
+            self._last_crash = str(reason)
+        self._logger.log(report.level, str(report))
+
+
+def _service_spec(
+    kind: type[Service],
+    container: Container,
+    compartment: Compartment,
+    shutdown: float | Literal["infinity", "brutal_kill"],
+) -> ChildSpec:
+    """The child spec of one service of a plugin."""
+    limit = math.inf if isinstance(shutdown, str) else shutdown
+
+    async def run_service(child: Child) -> None:
+        service = container.build(kind)
+        crash: list[BaseException] = []
+
+        def fail(error: BaseException) -> None:
+            crash.append(error)
+            nursery.cancel_scope.cancel()
+
+        async with compartment.belonging_to(Owner(kind.__name__, fail)):
+            try:
+                async with trio.open_nursery() as nursery:
+                    service._nursery, service._fail = nursery, fail
+                    service._owner = container.plugin
+                    with trio.CancelScope(deadline=trio.current_time() + START) as scope:
+                        await compartment.call(service.initialize)
+                    if scope.cancelled_caught:
+                        raise HandlerTimeout(
+                            f"{kind.__name__}.initialize did not end within {START:g} s"
+                        )
+                    container.bind(kind, service)
+                    child.started()
+                    await child.wait_stop()
+                    nursery.cancel_scope.cancel()
+            finally:
+                with trio.CancelScope(deadline=trio.current_time() + limit):
+                    await compartment.call(service.cleanup)
+        if crash:
+            raise crash[0]
+
+    return ChildSpec(id=f"service {kind.__name__}", start=run_service, shutdown=shutdown)
+
+
+def _in_words(error: BaseException) -> str:
+    """One line about an exception, with the innermost place in it."""
+    failure = failure_of(error)
+    if isinstance(error, Invalid):
+        return "; ".join(map(str, error.faults))
+    if not failure.triples:
+        return str(failure)
+    file, line, _ = failure.triples[-1]
+    return f"{failure} ({file}:{line})"

@@ -1,0 +1,230 @@
+"""Sessions: streamed replies and websockets, which go on after their message has ended.
+
+Each runs in a task of the incarnation's nursery, outside ``concurrency``. A fault in a session ends
+that session alone; all of them end with their incarnation, streams cleanly, websockets with 1012.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import trio
+
+from nexus_actors import log
+from nexus_actors.actors import ActorCell
+from nexus_actors.actors.faults import collapse, has_cancelled
+from nexus_actors.errors import HTTPError
+from nexus_actors.http.response import Response
+from nexus_actors.http.websocket import WebSocket, WebSocketClosed
+from nexus_actors.plugin.compartment import Compartment
+
+__all__ = ["BrokenStream", "Sessions"]
+
+_BUFFER = 8
+"""Items of a stream that may wait for the client to read on."""
+_LAST_WORDS = 1.0
+"""Seconds a handler may go on after its websocket was closed."""
+_RESTARTING = 1012
+_FAILED = 1011
+
+
+class BrokenStream(Exception):
+    """The plugin failed in the midst of a streamed reply: what was sent is not the whole."""
+
+
+class Sessions:
+    """The open sessions of one incarnation, at most ``limit`` of them."""
+
+    def __init__(self, cell: ActorCell, compartment: Compartment, limit: int) -> None:
+        self._cell = cell
+        self._compartment = compartment
+        self._limit = limit
+        self._scopes: dict[trio.CancelScope, None] = {}
+        self._none_left = trio.Event()
+        self._nursery: trio.Nursery
+
+    def use_nursery(self, nursery: trio.Nursery) -> None:
+        """Say in which nursery the sessions run."""
+        self._nursery = nursery
+
+    def carry(self, response: Response) -> Response:
+        """Return ``response``; where it is a stream, the plugin's iterator runs on in a session and
+        the response reads from there.
+
+        Raises:
+            HTTPError: 503, as many sessions are open as may be.
+        """
+        items = response.stream
+        if items is None:
+            return response
+        self._check_room()
+        send, receive = trio.open_memory_channel[Any](_BUFFER)
+        stream = _SessionStream(receive)
+        self._nursery.start_soon(self._pump, items, send, stream)
+        response.stream = stream
+        return response
+
+    async def open_websocket(
+        self, socket: WebSocket, converse: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Run ``converse`` in a session; return once it accepted the socket or ended.
+
+        Raises what ``converse`` raises before it accepts.
+        """
+        self._check_room()
+        opening = _Opening()
+        socket.on_accept = opening.settled.set
+        socket.on_close = opening.closed
+        self._nursery.start_soon(self._converse, socket, converse, opening)
+        try:
+            await opening.settled.wait()
+        except trio.Cancelled:
+            opening.scope.cancel()
+            raise
+        if opening.error is not None:
+            raise opening.error
+
+    async def end(self) -> None:
+        """End all sessions and wait until they have."""
+        for scope in self._scopes:
+            scope.cancel()
+        if self._scopes:
+            await self._none_left.wait()
+
+    def _check_room(self) -> None:
+        if len(self._scopes) >= self._limit:
+            raise HTTPError(
+                503,
+                f"{self._cell.name} has {self._limit} sessions open, which is all it may",
+                headers={"Retry-After": "1"},
+            )
+
+    async def _pump(
+        self,
+        items: AsyncIterable[Any],
+        send: trio.MemorySendChannel[Any],
+        stream: _SessionStream,
+    ) -> None:
+        with self._session(trio.CancelScope()):
+            with send:
+                try:
+                    async with aclosing(
+                        _aclosable(self._compartment.iterate(aiter(items)))
+                    ) as source:
+                        async for item in source:
+                            await send.send(item)
+                except trio.BrokenResourceError:
+                    pass  # the client has gone, and with it the need for more
+                except BaseException as error:
+                    if has_cancelled(error):
+                        raise
+                    stream.broken = True  # before the channel is closed, so that the end shows it
+                    self._failed(error, "a streamed reply")
+
+    async def _converse(
+        self, socket: WebSocket, converse: Callable[[], Awaitable[None]], opening: _Opening
+    ) -> None:
+        with self._session(opening.scope):
+            try:
+                await self._compartment.call(converse)
+            except WebSocketClosed:
+                pass  # the client has gone
+            except BaseException as error:
+                if has_cancelled(error):
+                    socket.end(_RESTARTING, "the plugin is restarting or stopping")
+                    raise
+                if socket.accepted:
+                    socket.end(_FAILED, "the plugin failed")
+                    self._failed(error, "a websocket")
+                else:
+                    opening.error = collapse(error)
+            else:
+                socket.end()
+            finally:
+                opening.settled.set()
+
+    def _failed(self, error: BaseException, what: str) -> None:
+        error = collapse(error)
+        log.plugin_logger(self._cell.name).error(
+            f"{what} failed: {type(error).__name__}: {error}",
+            exc_info=(type(error), error, error.__traceback__),
+        )
+        if not isinstance(error, Exception) or isinstance(error, MemoryError | RecursionError):
+            raise error
+
+    def _session(self, scope: trio.CancelScope) -> _Counted:
+        return _Counted(self, scope)
+
+
+class _Opening:
+    """How far the opening of a websocket has come."""
+
+    def __init__(self) -> None:
+        self.settled = trio.Event()
+        """Set when the handler accepted or ended."""
+        self.error: BaseException | None = None
+        self.scope = trio.CancelScope()
+
+    def closed(self) -> None:
+        """The socket is closed, so the session is over: its handler has a moment to see it."""
+        self.scope.deadline = min(self.scope.deadline, trio.current_time() + _LAST_WORDS)
+
+
+class _Counted:
+    """Counts a session while its scope is open."""
+
+    def __init__(self, sessions: Sessions, scope: trio.CancelScope) -> None:
+        self._sessions = sessions
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        self._sessions._scopes[self._scope] = None
+        self._sessions._cell.sessions += 1
+        self._scope.__enter__()
+
+    def __exit__(self, *details: Any) -> bool:
+        sessions = self._sessions
+        del sessions._scopes[self._scope]
+        sessions._cell.sessions -= 1
+        if not sessions._scopes:
+            sessions._none_left.set()
+            sessions._none_left = trio.Event()
+        return bool(self._scope.__exit__(*details))
+
+
+class _SessionStream:
+    """What the front end reads of a streamed reply."""
+
+    def __init__(self, receive: trio.MemoryReceiveChannel[Any]) -> None:
+        self._receive = receive
+        self.broken = False
+        """Whether it ended by a fault of the plugin; set before the channel is closed."""
+
+    def __aiter__(self) -> _SessionStream:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            if self.broken:
+                raise BrokenStream("the plugin failed in the midst of its reply") from None
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        """Read no more: the session ends."""
+        self._receive.close()
+
+
+def _aclosable(items: AsyncIterator[Any]) -> Any:
+    """``items`` with an ``aclose``, which iterators that are no generators may lack."""
+    if hasattr(items, "aclose"):
+        return items
+
+    async def through() -> AsyncIterator[Any]:
+        async for item in items:
+            yield item
+
+    return through()
