@@ -10,15 +10,6 @@ import attrs
 __all__ = ["Backoff", "pause"]
 
 
-def _positive(allow_zero: bool, what: str) -> object:
-    def check(_self: object, attribute: attrs.Attribute[float], value: object) -> None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):  # type: ignore[arg-type,operator]
-            raise ValueError(f"Backoff.{attribute.name} wants {what}, not {value!r}")
-
-    return check
-
-
 @attrs.frozen(kw_only=True)
 class Backoff:
     """How long to wait before a restart: nothing at first, then growing pauses.
@@ -28,33 +19,51 @@ class Backoff:
     so that many children do not come back in step. A child that stayed up for `reset_after`
     seconds is calm again.
 
-    Every try still counts towards the supervisor's intensity: to try for ever, give the
-    supervisor an intensity that the pauses cannot reach.
+    Every try still counts towards the supervisor's intensity, at the time it is made: to try for
+    ever, give the supervisor an intensity that the pauses cannot reach.
 
     Raises:
-        ValueError: a number is out of range; the message names it.
+        ValueError: numbers are out of range; the message names each with what is allowed.
     """
 
-    first: float = attrs.field(default=0.1, validator=_positive(False, "seconds above 0"))  # type: ignore[arg-type]
-    """Seconds before the second restart in a row."""
-    factor: float = attrs.field(default=2.0, validator=_positive(False, "a factor of 1 or more"))  # type: ignore[arg-type]
-    """What each further pause is multiplied with, 1 or more."""
-    maximum: float = attrs.field(default=60.0, validator=_positive(False, "seconds above 0"))  # type: ignore[arg-type]
-    """The longest pause before jitter, in seconds."""
-    jitter: float = attrs.field(default=0.1, validator=_positive(True, "a part from 0 to 1"))  # type: ignore[arg-type]
-    """The part of a pause by which it may be longer or shorter, 0 to 1."""
-    reset_after: float = attrs.field(default=60.0, validator=_positive(True, "seconds, 0 or more"))  # type: ignore[arg-type]
-    """Seconds of running after which the count begins anew."""
+    first: float = 0.1
+    """Seconds before the second restart in a row; more than 0."""
+    factor: float = 2.0
+    """What each further pause is multiplied with; 1 or more."""
+    maximum: float = 60.0
+    """The longest pause before jitter, in seconds; more than 0."""
+    jitter: float = 0.1
+    """The part of a pause by which it may be longer or shorter; 0 to 1."""
+    reset_after: float = 60.0
+    """Seconds of running after which the count begins anew; 0 or more."""
 
     def __attrs_post_init__(self) -> None:
-        if self.factor < 1:
-            raise ValueError(f"Backoff.factor wants a factor of 1 or more, not {self.factor!r}")
-        if self.jitter > 1:
-            raise ValueError(f"Backoff.jitter wants a part from 0 to 1, not {self.jitter!r}")
+        allowed: dict[str, tuple[float, float, str]] = {
+            "first": (_TINY, math.inf, "seconds, more than 0"),
+            "factor": (1, math.inf, "1 or more"),
+            "maximum": (_TINY, math.inf, "seconds, more than 0"),
+            "jitter": (0, 1, "from 0 to 1"),
+            "reset_after": (0, math.inf, "seconds, 0 or more"),
+        }
+        faults = [
+            f"Backoff: {name!r} must be {words}, not {getattr(self, name)!r}"
+            for name, (least, most, words) in allowed.items()
+            if not (_is_number(getattr(self, name)) and least <= getattr(self, name) <= most)
+        ]
+        if faults:
+            raise ValueError("\n".join(faults))
+
+
+_TINY = math.ulp(0.0)  # the least number above 0
+
+
+def _is_number(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def pause(backoff: Backoff | None, tries: int, rng: random.Random) -> float:
-    """Seconds to wait before the next restart, after `tries` restarts in a row. Pure but for `rng`."""
+    """Seconds to wait before the next restart, after `tries` in a row. Pure but for `rng`."""
     if backoff is None or tries <= 0:
         return 0.0
     try:

@@ -177,7 +177,7 @@ def error(reason: object) -> ExitReason:
     return ExitReason("error", reason)
 
 
-class Exit(Exception):  # noqa: N818 - OTP's word; it is a way out, not an error
+class Exit(Exception):
     """Raised by a child to end with exactly this reason: ``raise Exit(shutdown_with("done"))``."""
 
     def __init__(self, reason: ExitReason) -> None:
@@ -242,9 +242,8 @@ def _describe(exc: BaseException, relation: Relation, depth: int) -> Failure:
 
 def _type_name(exc: BaseException) -> str:
     cls = type(exc)
-    return (
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    )
+    module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
+    return module + cls.__qualname__
 
 
 def _message(exc: BaseException) -> str:

@@ -11,8 +11,7 @@ def add_restart(
     """Count a restart at `now` (seconds); give back the new window and whether it is still allowed.
 
     `restarts` holds the times of earlier restarts, newest first. The window is inclusive: a restart
-    exactly `period` seconds ago still counts. At most ``intensity + 1`` times are kept, which is all
-    it takes to decide.
+    exactly `period` seconds ago still counts. No more than ``intensity + 1`` times are kept.
     """
     counted = sorted((now, *restarts), reverse=True)  # a paused restart may be counted ahead
     window = [time for time in counted if time >= now - period][: intensity + 1]

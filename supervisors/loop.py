@@ -102,6 +102,8 @@ class Loop:
         self.name: Final = name
         self.reason: ExitReason | None = None
         """How it ended. Written once, when all its tasks are gone."""
+        self.has_started = False
+        """Whether all first children have started. Written once, before `ready` is called."""
         self.ref: Final = SupervisorRef(self)
         self.reporter: Final = reporter
         self._backoff: Final = backoff
@@ -142,6 +144,7 @@ class Loop:
         if failed is not None:
             await self._stop_all()
             return shutdown_with(failed)
+        self.has_started = True
         ready()
         while True:
             handler, argument = await self._next()
@@ -450,6 +453,8 @@ class Loop:
         except SupervisorError as answer:
             call.error = answer
         call.done.set()
+        if self._queue:  # or two callers woken together would go on in either order
+            await trio.lowlevel.checkpoint()
 
     def _find(self, id: object) -> Slot:
         slot = self._slots.get(id)

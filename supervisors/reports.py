@@ -194,5 +194,5 @@ def deliver(reporter: Reporter, report: Report) -> None:
     """Hand a report over. An observer's fault is logged; it never changes what is observed."""
     try:
         reporter(report)
-    except Exception:  # noqa: BLE001 - a boundary: supervision does not depend on who watches it
+    except Exception:
         _logger.exception("the on_report of %s failed on: %s", report.supervisor, report)

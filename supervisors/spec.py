@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import attrs
 
 from .errors import InvalidSpec, SpecFault
 from .strategy import AutoShutdown, Restart, Strategy
-
-if TYPE_CHECKING:
-    from .child import Child
 
 __all__ = ["ChildSpec", "Flags", "check_children", "check_childspec", "check_flags"]
 
@@ -148,9 +145,7 @@ def check_children(
     """The specs a supervisor is given, and every fault of them."""
     given = list(specs)
     if flags.strategy == "simple_one_for_one" and len(given) != 1:
-        words = (
-            f"a simple_one_for_one supervisor takes one child spec, the template, not {len(given)}"
-        )
+        words = f"a simple_one_for_one supervisor takes one spec, the template, not {len(given)}"
         return [], [SpecFault(where, ("bad_start_spec", tuple(given)), words)]
     faults: list[SpecFault] = []
     checked: list[ChildSpec] = []
@@ -191,7 +186,7 @@ def check_flags(flags: object, where: str) -> tuple[Flags, list[SpecFault]]:
         # children are checked against the flags all the same, so that all faults come at once
         known = auto_shutdown if auto_shutdown in _AUTO_SHUTDOWNS else "any_significant"
         shape = strategy if strategy in _STRATEGIES else "one_for_one"
-        return Flags(strategy=shape, auto_shutdown=known), found.faults
+        return Flags(cast("Strategy", shape), 1, 5.0, cast("AutoShutdown", known)), found.faults
     return Flags(**flags), []
 
 

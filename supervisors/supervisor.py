@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, cast
 
 import attrs
 import trio
@@ -25,11 +25,6 @@ __all__ = ["Supervisor"]
 
 Init = Callable[[], object]
 """Gives ``(flags, children)`` or IGNORE, or an awaitable of that; called at each start."""
-T = TypeVar("T")
-
-
-class _TaskStatus(Protocol):
-    def started(self, value: SupervisorRef | None, /) -> None: ...
 
 
 class Supervisor:
@@ -83,21 +78,11 @@ class Supervisor:
         checked, specs, faults = _check(flags, children, name)
         if faults:
             raise InvalidSpec(faults)
-        self._set_up(lambda: (checked, specs), name, on_report, backoff, rng)
-
-    def _set_up(
-        self,
-        init: Init,
-        name: str,
-        on_report: Reporter | None,
-        backoff: Backoff | None,
-        rng: random.Random | None,
-    ) -> None:
-        self._init: Final = init
-        self.name: Final = name
-        self._on_report: Final = on_report
-        self._backoff: Final = backoff
-        self._rng: Final = rng or random.Random()
+        self._init: Init = lambda: (checked, specs)
+        self.name = name
+        self._on_report = on_report
+        self._backoff = backoff
+        self._rng = rng or random.Random()
 
     @classmethod
     def from_init(
@@ -116,12 +101,12 @@ class Supervisor:
         may be async. What is wrong with them is found at the start, and is the reason of its
         failure, as is what `init` raises.
         """
-        supervisor = cls.__new__(cls)
-        supervisor._set_up(init, name, on_report, backoff, rng)
+        supervisor = cls(name=name, on_report=on_report, backoff=backoff, rng=rng)
+        supervisor._init = init
         return supervisor
 
     async def run(
-        self, *, task_status: _TaskStatus = cast("_TaskStatus", trio.TASK_STATUS_IGNORED)
+        self, *, task_status: trio.TaskStatus[SupervisorRef | None] = trio.TASK_STATUS_IGNORED
     ) -> ExitReason:
         """Run it as the root of a tree, until it ends; give its exit reason.
 
@@ -135,23 +120,15 @@ class Supervisor:
             StartFailed: init or a child failed to start; those started before were stopped.
         """
         loop = await self._prepare(self.name or "root", self._on_report or log_report)
-        if loop is IGNORE:
+        if loop is None:
             task_status.started(None)
             return NORMAL
-        started = False
-
-        def ready() -> None:
-            nonlocal started
-            started = True
-            task_status.started(loop.ref)
-
-        if isinstance(loop, Loop):
-            reason = await loop.live(ready)
-            if started:
-                return reason
-        else:
-            reason = loop
-        raise StartFailed(self.name or "root", reason)
+        if isinstance(loop, ExitReason):
+            raise StartFailed(self.name or "root", loop)
+        reason = await loop.live(lambda: task_status.started(loop.ref))
+        if not loop.has_started:
+            raise StartFailed(self.name or "root", reason)
+        return reason
 
     def as_child(self, id: Any, **fields: Any) -> ChildSpec:
         """A child spec that runs this supervisor inside another one.
@@ -164,14 +141,16 @@ class Supervisor:
     async def _run_under(self, child: Child) -> object:
         """The start function of a nested supervisor."""
         loop = await self._prepare(child.name, self._on_report or child.report)
-        if not isinstance(loop, Loop):
+        if loop is None:
+            return IGNORE
+        if isinstance(loop, ExitReason):
             return loop
         child.runs(loop.ref)
         child.on_stop(loop.request_stop)
         return await loop.live(child.started)
 
-    async def _prepare(self, name: str, reporter: Reporter) -> Loop | ExitReason | Any:
-        """Call init; give a loop ready to live, IGNORE, or the reason of the failure."""
+    async def _prepare(self, name: str, reporter: Reporter) -> Loop | ExitReason | None:
+        """Call init; give a loop ready to live, the reason of the failure, or None for IGNORE."""
         try:
             given = self._init()
             if inspect.isawaitable(given):
@@ -179,7 +158,7 @@ class Supervisor:
         except Exception as exc:  # noqa: BLE001 - a boundary: it becomes the reason of the failed start
             return from_exception(exc)
         if given is IGNORE:
-            return IGNORE
+            return None
         if not (isinstance(given, tuple) and len(given) == 2):
             return error(BadReturn(("bad_return", repr(given)), f"init returned {given!r}"))
         flags, specs, faults = _check(*given, name)

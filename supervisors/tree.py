@@ -121,7 +121,7 @@ class SupervisorRef:
         return cast("Child | None", await self._loop.call("start_child", args))
 
     async def terminate_child(self, child: object) -> None:
-        """Stop a child by its id. Its spec stays, unless it is temporary. Cancels a pending restart.
+        """Stop a child by its id, or cancel its pending restart. Its spec stays unless temporary.
 
         In a pool the child is named by its handle and is gone afterwards.
 
