@@ -1,0 +1,54 @@
+"""PostgreSQL for plugins: the adapter an author uses, the errors an author catches, and the node's engine."""
+
+from nexus_actors.database.adapter import DatabaseAdapter, Detached, Record
+from nexus_actors.database.database import Database, DatabaseStatistics, Settings
+from nexus_actors.database.embedded import DataFolderInUse, EmbeddedFailed, EmbeddedServer
+from nexus_actors.database.errors import (
+    CheckViolation,
+    DatabaseError,
+    DeadlockDetected,
+    ForeignKeyViolation,
+    IntegrityError,
+    NotNullViolation,
+    SerializationFailure,
+    StatementError,
+    StatementTimeout,
+    TransactionAborted,
+    TransactionConflict,
+    UndefinedColumn,
+    UndefinedTable,
+    UniqueViolation,
+    WrongParameter,
+)
+from nexus_actors.database.transaction import Transaction, current_transaction
+from nexus_actors.errors import DatabaseUnavailable
+
+__all__ = [
+    "CheckViolation",
+    "DataFolderInUse",
+    "Database",
+    "DatabaseAdapter",
+    "DatabaseError",
+    "DatabaseStatistics",
+    "DatabaseUnavailable",
+    "DeadlockDetected",
+    "Detached",
+    "EmbeddedFailed",
+    "EmbeddedServer",
+    "ForeignKeyViolation",
+    "IntegrityError",
+    "NotNullViolation",
+    "Record",
+    "SerializationFailure",
+    "Settings",
+    "StatementError",
+    "StatementTimeout",
+    "Transaction",
+    "TransactionAborted",
+    "TransactionConflict",
+    "UndefinedColumn",
+    "UndefinedTable",
+    "UniqueViolation",
+    "WrongParameter",
+    "current_transaction",
+]

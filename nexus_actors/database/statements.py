@@ -1,0 +1,91 @@
+"""What the text of an SQL statement says about itself: its short form, the traces it leaves, the permission it dodges.
+
+The text is read only roughly (comments and quoted text set aside, then words are looked for). Where it
+is in doubt it errs to the dear side: a connection too many is closed, never one too few.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+__all__ = ["leaves_traces", "lifts_read_only", "schema_name", "shorten"]
+
+_NOISE = re.compile(
+    r"""
+      --[^\n]*                              # a comment to the end of the line
+    | /\*.*?\*/                             # a block comment
+    | '(?:[^']|'')*'                        # quoted text
+    | \$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$  # dollar-quoted text
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+_TRACES = re.compile(
+    r"""
+      (?:^|;)\s*(?:
+          set\b(?!\s+(?:local|constraints|transaction)\b)
+        | reset\b | listen\b | load\b | prepare\b(?!\s+transaction) | discard\b | do\b
+      )
+    | \btemp(?:orary)?\b | \bpg_temp | \bwith\s+hold\b
+    | \bpg_(?:try_)?advisory_lock | \bset_config\b | \bsetseed\b
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+_LIFTS_READ_ONLY = re.compile(
+    r"\bread\s+write\b|transaction_read_only|\bset_config\b|\breset\b|\bdiscard\b|\bsession_authorization\b",
+    re.IGNORECASE,
+)
+
+_CACHED = 4096  # characters; longer statements are looked at anew each time rather than kept
+
+_UNSAFE_SCHEMAS = {"public", "information_schema"}
+
+
+def shorten(sql: str, length: int = 80) -> str:
+    """The statement on one line, at most ``length`` characters: how a message names it."""
+    line = " ".join(sql.split(maxsplit=length)[:length])
+    return line if len(line) <= length else line[: length - 3].rstrip() + "..."
+
+
+def leaves_traces(sql: str) -> bool:
+    """Whether the session is another one after this statement, so that its connection is not reused.
+
+    ``SET``, ``LISTEN``, temporary tables, session advisory locks and the like outlive the statement:
+    the next user of a pooled connection would inherit them. ``SET LOCAL`` and
+    ``pg_advisory_xact_lock`` end with their transaction and are fine.
+    """
+    return _traces(sql) if len(sql) <= _CACHED else _traces.__wrapped__(sql)
+
+
+@lru_cache(maxsize=1024)
+def _traces(sql: str) -> bool:
+    return _TRACES.search(_NOISE.sub(" ", sql)) is not None
+
+
+def lifts_read_only(sql: str) -> bool:
+    """Whether the statement could switch a read-only session back to writing.
+
+    Quoted text is looked through as well: ``set_config('transaction_read_only', ...)`` names it there.
+    """
+    return _LIFTS_READ_ONLY.search(sql) is not None
+
+
+def schema_name(plugin: str) -> str:
+    """The schema of a plugin: its name with underscores; ``my-first-plugin`` has ``my_first_plugin``.
+
+    PostgreSQL's own names are stepped aside from (``public`` becomes ``plugin_public``).
+
+    Raises:
+        ValueError: the name is empty, holds other characters than letters, digits, ``-`` and ``_``,
+            or is longer than PostgreSQL's 63 bytes.
+    """
+    name = plugin.replace("-", "_").lower()
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+        raise ValueError(f"{plugin!r} cannot name a schema: use letters, digits and '-'")
+    if name in _UNSAFE_SCHEMAS or name.startswith("pg_"):
+        name = f"plugin_{name}"
+    if len(name) > 63:
+        raise ValueError(f"{plugin!r} cannot name a schema: it is longer than 63 bytes")
+    return name
