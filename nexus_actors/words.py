@@ -11,7 +11,17 @@ from pathlib import Path
 
 from nexus_actors.errors import did_you_mean
 
-__all__ = ["MASK", "mask_url", "nearest", "plain", "shown", "shown_path", "type_name"]
+__all__ = [
+    "MASK",
+    "mask_url",
+    "nearest",
+    "plain",
+    "read_boolean",
+    "read_number",
+    "shown",
+    "shown_path",
+    "type_name",
+]
 
 MASK = "***"
 """What stands in messages in place of a secret."""
@@ -80,6 +90,25 @@ def _likeness(left: str, right: str) -> float:
 def plain(number: float) -> str:
     """``number`` without an exponent: ``1000000``, not ``1e+06``."""
     return f"{number:.15g}"
+
+
+def read_boolean(text: str) -> bool | None:
+    """``true``, ``yes``, ``on``, ``1`` or their opposites, in any case; None for any other word."""
+    word = text.strip().lower()
+    if word in ("true", "yes", "on", "1"):
+        return True
+    return False if word in ("false", "no", "off", "0") else None
+
+
+def read_number(text: str) -> int | float | None:
+    """An integer where it is one, else a number, else None."""
+    readers: tuple[type[int], type[float]] = (int, float)
+    for read in readers:
+        try:
+            return read(text.strip())
+        except ValueError:
+            continue
+    return None
 
 
 def mask_url(url: object) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from nexus_actors.words import mask_url, nearest, plain, shown, type_name
+from nexus_actors.words import mask_url, nearest, plain, read_boolean, read_number, shown, type_name
 
 __all__ = ["BadValue", "Kind", "Rule", "convert", "setting", "split_bind"]
 
@@ -23,8 +23,6 @@ Kind = Literal[
 ]
 
 _UNITS = {"": 1, "b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
-_TRUE = frozenset({"true", "yes", "on", "1"})
-_FALSE = frozenset({"false", "no", "off", "0"})
 
 
 class BadValue(ValueError):
@@ -173,7 +171,7 @@ def _number(rule: Rule, value: object, text: bool) -> int | float:
     if isinstance(value, str) and rule.kind == "bytes":
         number = _size(value)
     elif isinstance(value, str) and text:
-        number = _read_number(value)
+        number = read_number(value)
     whole = rule.kind != "seconds"
     fits = isinstance(number, int) or (isinstance(number, float) and not whole)
     if isinstance(number, bool) or not fits:
@@ -189,16 +187,6 @@ def _number(rule: Rule, value: object, text: bool) -> int | float:
     return number if whole else float(number)
 
 
-def _read_number(text: str) -> int | float | str:
-    readers: tuple[type[int], type[float]] = (int, float)
-    for read in readers:
-        try:
-            return read(text.strip())
-        except ValueError:
-            continue
-    return text
-
-
 def _size(text: str) -> int | str:
     found = re.fullmatch(r"\s*(\d{1,15})\s*([A-Za-z]*)\s*", text)
     if found is None or found[2].lower() not in _UNITS:
@@ -210,9 +198,9 @@ def _boolean(rule: Rule, value: object, text: bool) -> bool:
     if isinstance(value, bool):
         return value
     if text and isinstance(value, str):
-        word = value.strip().lower()
-        if word in _TRUE or word in _FALSE:
-            return word in _TRUE
+        read = read_boolean(value)
+        if read is not None:
+            return read
     raise BadValue(f"{type_name(value)}, {shown(value)}", f"write {rule.expected}")
 
 

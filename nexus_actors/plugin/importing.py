@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ from nexus_actors.words import nearest, shown, shown_path
 __all__ = ["forget_plugin", "load_class", "load_module", "open_folder"]
 
 T = TypeVar("T")
+
+_OLD_NAME = re.compile(r"(?<![.\w])nexus(?=[.\s]|$)")
 
 
 def load_class(found: Found, base: type[T]) -> type[T]:
@@ -218,21 +221,21 @@ _finder = _AliasFinder()
 
 def _import_fault(error: BaseException, found: Found) -> Fault:
     folder = found.folder.resolve() if found.folder else None
-    where, name = _place(error, folder, found)
+    where, line = _place(error, folder, found)
     what = f"cannot be imported: {_words(error)}"
-    return Fault(where, what, _advice(error, name, found))
+    return Fault(where, what, _advice(error, line, found))
 
 
-def _place(error: BaseException, folder: Path | None, found: Found) -> tuple[str, Path | None]:
-    """File and line in the plugin that the error came from, and that file."""
+def _place(error: BaseException, folder: Path | None, found: Found) -> tuple[str, str]:
+    """File and line number in the plugin that the error came from, and what stands in the line."""
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{shown_path(Path(error.filename))}:{error.lineno or 1}", Path(error.filename)
+        return f"{shown_path(Path(error.filename))}:{error.lineno or 1}", error.text or ""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         inside = folder is not None and folder in path.parents
         if inside or (found.source is not None and path == found.source):
-            return f"{shown_path(path)}:{frame.lineno}", path
-    return found.where, None
+            return f"{shown_path(path)}:{frame.lineno}", (frame.line or "").strip()
+    return found.where, ""
 
 
 def _words(error: BaseException) -> str:
@@ -248,7 +251,7 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def _advice(error: BaseException, path: Path | None, found: Found) -> str:
+def _advice(error: BaseException, line: str, found: Found) -> str:
     if isinstance(error, SystemExit):
         return "take the exit away: a module is imported by the node, which goes on"
     if isinstance(error, SyntaxError):
@@ -258,7 +261,7 @@ def _advice(error: BaseException, path: Path | None, found: Found) -> str:
     missing = error.name or ""
     top = missing.partition(".")[0]
     if top == "nexus":
-        return f"import from {missing.replace('nexus', 'nexus_actors', 1)}"
+        return f"write `{_OLD_NAME.sub('nexus_actors', line)}`"
     if found.folder is not None and top and _is_own(found.folder, top):
         return (
             f"write `from .{missing} import ...`: the plugin's own modules are imported with a dot"

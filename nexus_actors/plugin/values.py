@@ -85,9 +85,12 @@ def expected(option: Option) -> str:
 
 
 def value_faults(
-    option: Option, value: object, where: str, *, secret: bool = False
+    option: Option, value: object, where: str, *, secret: bool = False, partial: bool = False
 ) -> Iterator[Fault]:
-    """Everything wrong with ``value``, each with its path below ``where``; a secret is masked."""
+    """Everything wrong with ``value``, each with its path below ``where``; a secret is masked.
+
+    ``partial`` says that required options inside an object may come from elsewhere.
+    """
     secret = secret or option.secret
     fits = isinstance(value, _PYTHON[option.type])
     if isinstance(value, bool) and option.type != "boolean":
@@ -111,11 +114,15 @@ def value_faults(
         for index, item in enumerate(value):
             yield from value_faults(option.items, item, f"{where}[{index}]", secret=secret)
     if isinstance(value, Mapping) and option.properties is not None:
-        yield from _object_faults(option.properties, value, where, secret)
+        yield from _object_faults(option.properties, value, where, secret, partial)
 
 
 def _object_faults(
-    options: Mapping[str, Option], value: Mapping[str, object], where: str, secret: bool
+    options: Mapping[str, Option],
+    value: Mapping[str, object],
+    where: str,
+    secret: bool,
+    partial: bool,
 ) -> Iterator[Fault]:
     for name, inner in value.items():
         if name not in options:
@@ -123,9 +130,10 @@ def _object_faults(
                 f"{where}.{name}", f"no such option{nearest(name, options)}", _known(options)
             )
         else:
-            yield from value_faults(options[name], inner, f"{where}.{name}", secret=secret)
+            place = f"{where}.{name}"
+            yield from value_faults(options[name], inner, place, secret=secret, partial=partial)
     for name, option in options.items():
-        if option.required and name not in value:
+        if option.required and name not in value and not partial:
             yield Fault(f"{where}.{name}", "is required", f"write {expected(option)}")
 
 
@@ -168,7 +176,7 @@ def option_faults(option: Option, where: str) -> Iterator[Fault]:
                 f"{where}.required", "is true although there is a default", "keep one of the two"
             )
         if option.default is not None:
-            yield from value_faults(option, option.default, f"{where}.default")
+            yield from value_faults(option, option.default, f"{where}.default", partial=True)
     if option.items is not None:
         yield from option_faults(option.items, f"{where}.items")
     for name, inner in (option.properties or {}).items():
