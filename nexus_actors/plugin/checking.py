@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nexus_actors.errors import Fault, Invalid
-from nexus_actors.plugin.discovery import Found, discover
+from nexus_actors.plugin.discovery import discover
 from nexus_actors.plugin.importing import load_class
 from nexus_actors.plugin.manifest import Manifest
 from nexus_actors.plugin.waves import circle
@@ -28,52 +28,88 @@ def check_folder(
     except Invalid as invalid:
         return list(invalid.faults)
     faults = [fault for plugin in found for fault in plugin.faults]
-    faults += (fault for several in requires_faults(found).values() for fault in several)
-    if base is not None:
-        for plugin in found:
-            if plugin.manifest is not None:
-                try:
-                    load_class(plugin, base)
-                except Invalid as invalid:
-                    faults += invalid.faults
-    return faults
+    for plugin in found:
+        if base is not None and plugin.manifest is not None:
+            try:
+                load_class(plugin, base)
+            except Invalid as invalid:
+                faults += invalid.faults
+    good = {p.name: p.manifest for p in found if p.manifest is not None}
+    further = requires_faults(
+        {name: manifest.requires for name, manifest in good.items()},
+        known=[plugin.name for plugin in found],
+        where={plugin.name: plugin.where for plugin in found},
+    )
+    return faults + [fault for several in further.values() for fault in several]
 
 
-def requires_faults(found: Iterable[Found], disabled: Iterable[str] = ()) -> dict[str, list[Fault]]:
-    """By plugin, what is wrong with the ``requires`` of each: missing, switched off, or a circle.
+def requires_faults(
+    requires: Mapping[str, Sequence[str]],
+    *,
+    known: Iterable[str] = (),
+    disabled: Iterable[str] = (),
+    broken: Iterable[str] = (),
+    where: Mapping[str, str] | None = None,
+) -> dict[str, list[Fault]]:
+    """By plugin, why it cannot start for what it requires.
 
-    A plugin that requires one which is itself broken has no fault here: that one may be mended
-    while the node runs.
+    A name in ``requires`` may be missing, switched off, the way into a circle, or a plugin that
+    cannot start itself. ``requires`` has the plugins that are good so far; ``known`` are the names
+    of all that were found: those of them that are neither good nor ``disabled`` are broken, as
+    those in ``broken`` are. ``where`` has each plugin's manifest in words.
     """
-    plugins = {plugin.name: plugin for plugin in found}
-    needs = {
-        name: plugin.manifest.requires
-        for name, plugin in plugins.items()
-        if plugin.manifest is not None
-    }
+    where = where or {}
     off = set(disabled)
-    circles = {name: circle(name, needs) for name in needs if name not in off}
+    good = {name: needs for name, needs in requires.items() if name not in off}
+    bad = {*known, *broken} - off
+    bad -= set(good) - set(broken)
     result: dict[str, list[Fault]] = {}
-    for name, requires in needs.items():
-        if name in off:
-            continue
-        for index, other in enumerate(requires):
-            place = f"{plugins[name].where}: requires[{index}]"
-            for fault in _one(place, other, plugins, off, circles.get(name, [])):
+    for name, needs in good.items():
+        way = circle(name, good)
+        for index, other in enumerate(needs):
+            place = f"{where.get(name, name)}: requires[{index}]"
+            for fault in _one(place, other, {*good, *bad}, off, way):
                 result.setdefault(name, []).append(fault)
+    _add_followers(result, good, bad, where)
     return result
 
 
 def _one(
-    place: str, other: str, plugins: Mapping[str, Found], off: set[str], way: list[str]
+    place: str, other: str, there: Collection[str], off: Collection[str], way: list[str]
 ) -> Iterator[Fault]:
-    if other not in plugins:
-        hint = nearest(other, plugins)
-        yield Fault(place, f"there is no plugin {shown(other)}{hint}", "add it or take this away")
-    elif other in off:
+    if other in off:
         yield Fault(place, f"{other} is switched off", "switch it on, or this plugin off as well")
+    elif other not in there:
+        hint = nearest(other, there)
+        yield Fault(place, f"there is no plugin {shown(other)}{hint}", "add it or take this away")
     elif way and way[1] == other:
         yield Fault(place, f"goes in a circle: {' > '.join(way)}", "take one of these away")
+
+
+def _add_followers(
+    result: dict[str, list[Fault]],
+    good: Mapping[str, Sequence[str]],
+    bad: set[str],
+    where: Mapping[str, str],
+) -> None:
+    """Add those that require a plugin that cannot start, and those that require these."""
+    stuck = {*bad, *result}
+    while True:
+        followers = {
+            name: [index for index, need in enumerate(needs) if need in stuck]
+            for name, needs in good.items()
+            if name not in stuck
+        }
+        followers = {name: places for name, places in followers.items() if places}
+        if not followers:
+            return
+        for name, places in followers.items():
+            for index in places:
+                other = good[name][index]
+                place = f"{where.get(name, name)}: requires[{index}]"
+                fault = Fault(place, f"{other} cannot start", f"mend {other} first")
+                result.setdefault(name, []).append(fault)
+        stuck |= set(followers)
 
 
 def missing_permissions(

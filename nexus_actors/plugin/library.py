@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Literal
-
-from nexus_actors.plugin.discovery import Found
 
 __all__ = ["library_of", "library_of_source", "library_of_sources"]
 
@@ -25,11 +24,9 @@ TRIO = frozenset({"trio", "trio_asyncio", "trio_websocket", "quart_trio", "asks"
 """Modules that need Trio. httpx and anyio run on both and say nothing."""
 
 
-def library_of(found: Found) -> AsyncLibrary:
-    """The library of a plugin: what its manifest says, else what its sources import, else Trio."""
-    if found.manifest is not None and found.manifest.async_library is not None:
-        return found.manifest.async_library
-    texts = (path.read_text("utf-8", errors="replace") for path in found.sources())
+def library_of(sources: Iterable[Path]) -> AsyncLibrary:
+    """The library of a plugin whose Python files these are (:meth:`.Found.sources`), else Trio."""
+    texts = (path.read_text("utf-8", errors="replace") for path in sources)
     return library_of_sources(texts) or "trio"
 
 
