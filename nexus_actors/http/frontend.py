@@ -1,0 +1,443 @@
+"""The front end: takes a request from the server, finds its route, has it answered, and sends the answer.
+
+Requests to plugins go a thin path of our own: route, body, dispatch, reply. The node's own pages
+are ordinary Quart routes of the same object. What neither has is answered with problem JSON.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import quote, unquote
+
+import trio
+from quart import Response as QuartResponse
+from quart import request as quart_request
+from quart.asgi import ASGIHTTPConnection
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
+from werkzeug.exceptions import NotFound as WerkzeugNotFound
+from werkzeug.routing import RequestRedirect
+
+from nexus_actors.config.settings import HttpSettings
+from nexus_actors.errors import HTTPError, did_you_mean
+from nexus_actors.http.connection import INCOMING
+from nexus_actors.http.errors import is_expected, problem, response_for_exception
+from nexus_actors.http.exchange import Exchange
+from nexus_actors.http.fields import Headers
+from nexus_actors.http.incoming import ForeignIncoming, Incoming
+from nexus_actors.http.request import Request, RequestHead, new_request_id
+from nexus_actors.http.response import Response, to_response
+from nexus_actors.http.router import Match, MethodNotAllowed, NotFound, Router, allow_header
+from nexus_actors.http.session import OnRequest, Session
+from nexus_actors.http.websocket import WebSocket
+
+__all__ = ["CallNext", "FrontEnd", "NodeMiddleware", "OnRequest"]
+
+CallNext = Callable[[Request], Awaitable[Response]]
+NodeMiddleware = Callable[[Request, CallNext], Awaitable[Response]]
+"""Wraps every request of the thin path, in the connection's own task: ``await call_next(request)``."""
+
+CLIENT_GONE = 499
+"""What :data:`OnRequest` gets as the status where the client went away before the reply."""
+_SANE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}\Z")
+_log = logging.getLogger("nexus.http")
+
+
+class NodePage(TrioASGIHTTPConnection):  # type: ignore[misc]
+    """Quart-Trio's connection without fault B (and its share in A).
+
+    It cancelled the nursery as soon as the client's disconnect event came, and the server sends
+    that event from within the very ``send`` of the last body message: so that send was cut before
+    the server could make the connection ready for the next request. Here nothing is cancelled once
+    the last body message went out.
+    """
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        request = self._create_request_from_scope(send)
+        last_went_out = False
+
+        async def sending(message: Any) -> None:
+            nonlocal last_went_out
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                last_went_out = True
+            await send(message)
+
+        async def until_disconnect() -> None:
+            await ASGIHTTPConnection.handle_messages(self, request, receive)
+            if not last_went_out:
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(until_disconnect)
+            await self.handle_request(nursery, request, sending)
+
+
+class FrontEnd(QuartTrio):  # type: ignore[misc]
+    """An ASGI app: plugins' routes by a :class:`Router`, the node's own pages as Quart routes.
+
+    ``middleware`` wraps every request to a plugin, the first outermost. ``on_request`` is told of
+    each one that is over. Serve it with :func:`nexus_actors.http.server.serve`.
+    """
+
+    asgi_http_class = NodePage
+
+    def __init__(
+        self,
+        router: Router | None = None,
+        settings: HttpSettings | None = None,
+        *,
+        middleware: Sequence[NodeMiddleware] = (),
+        on_request: OnRequest | None = None,
+    ) -> None:
+        super().__init__("nexus_actors.http", static_folder=None, template_folder=None)
+        self.router = Router() if router is None else router
+        self.settings = HttpSettings() if settings is None else settings
+        self.middleware = list(middleware)
+        self.on_request = on_request
+        self.stopping = trio.Event()
+        """Set when the node stops: event streams end, websockets are closed with 1001."""
+        self._cut = False
+        self._in_hand: set[trio.CancelScope] = set()
+        self.config["MAX_CONTENT_LENGTH"] = self.settings.max_body
+        self.register_error_handler(HTTPException, _quart_refusal)
+        self.register_error_handler(Exception, self._quart_fault)
+
+    @property
+    def in_hand(self) -> int:
+        """How many requests are being answered just now, streams that have begun not counted."""
+        return len(self._in_hand)
+
+    def cut_off(self) -> None:
+        """Answer everything still in hand with 503, at once: the drain is over."""
+        self._cut = True
+        for scope in self._in_hand:
+            scope.cancel()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI 3."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    # -- requests --------------------------------------------------------------------------------
+
+    async def _http(self, scope: Any, receive: Any, send: Any) -> None:
+        started = trio.current_time()
+        incoming: Incoming | ForeignIncoming = scope.get("extensions", {}).get(
+            INCOMING
+        ) or ForeignIncoming(receive)
+        raw_path = _raw_path(scope)
+        request = _request(scope, raw_path, incoming, self.settings.max_body)
+        exchange = Exchange(request, incoming, send)
+        deadline = started + self.settings.reply_timeout
+        owner = ""
+        try:
+            found = self._find(request, raw_path)
+        except HTTPError as error:
+            found = response_for_exception(error, request.id, instance=request.path)
+        if found is None:
+            await self._node_page(scope, incoming, send, exchange)
+        else:
+            if isinstance(found, Match):
+                owner = found.route.owner
+                options = found.route.options
+                request.path_params = dict(found.params)
+                if options.timeout is not None:
+                    deadline = started + options.timeout
+                if options.max_body is not None:
+                    request.max_body = options.max_body
+            response = await self._answer(exchange, found, deadline)
+            if response is not None and not (response.stream is None and exchange.gone):
+                await self._send(exchange, response, deadline)
+        if self.on_request is not None:
+            self.on_request(
+                request.method,
+                request.path,
+                exchange.status or CLIENT_GONE,
+                trio.current_time() - started,
+                request.id,
+                owner,
+            )
+
+    def _find(
+        self, request: Request, raw_path: str
+    ) -> Match | NotFound | MethodNotAllowed | Response | None:
+        """What answers: a route, a refusal, or None for a page of the node."""
+        if "%00" in request.query_string:
+            raise HTTPError(400, "the query has a null byte in it")
+        if request.method == "OPTIONS" and raw_path == "*":
+            return Response(b"", 204)
+        found = self.router.match(request.method, raw_path)
+        if isinstance(found, Match) and not self.router.is_reserved(request.path):
+            return found
+        page = self._page_methods(request)
+        if page is None:
+            return None
+        if isinstance(found, MethodNotAllowed):
+            return found
+        if page:
+            return MethodNotAllowed(request.path, allow_header(page))
+        rules = [rule.rule for rule in self.url_map.iter_rules() if "<" not in rule.rule]
+        return NotFound(request.path, self.router.nearest(request.path, rules))
+
+    def _page_methods(self, request: Request) -> set[str] | None:
+        """None where a page of the node answers the request; else the methods that its path has."""
+        adapter = self.url_map.bind("")
+        try:
+            adapter.match(request.path, request.method)
+        except RequestRedirect:
+            return None
+        except WerkzeugMethodNotAllowed as error:
+            return set(error.valid_methods or ())
+        except WerkzeugNotFound:
+            return set()
+        return None
+
+    async def _answer(self, exchange: Exchange, found: Any, deadline: float) -> Response | None:
+        """The answer, through the middleware; None where the client has gone and wants none."""
+        request, incoming = exchange.request, exchange.incoming
+
+        async def innermost(request: Request) -> Response:
+            if isinstance(found, Response):
+                return found
+            if not isinstance(found, Match):
+                return _refusal(found, request)
+            if not found.route.options.stream:
+                await request.body()
+            return await found.route.target.request(request, deadline)
+
+        call: CallNext = innermost
+        for middleware in reversed(self.middleware):
+            call = _wrap(middleware, call)
+        with trio.CancelScope(deadline=deadline) as scope:
+            if _ends_with_client(request, found):
+                incoming.on_disconnect = scope.cancel
+                if exchange.gone:
+                    scope.cancel()
+            self._in_hand.add(scope)
+            try:
+                if self._cut:
+                    scope.cancel()
+                response = await call(request)
+                return response if isinstance(response, Response) else to_response(response)
+            except (Exception, BaseExceptionGroup) as error:
+                return self._fault(error, request)
+            finally:
+                self._in_hand.discard(scope)
+                incoming.on_disconnect = None
+        if self._cut:
+            return problem(
+                503,
+                "the node is stopping and did not get to an answer",
+                headers={"Retry-After": "1"},
+                request_id=request.id,
+            )
+        if exchange.gone:
+            return None
+        if isinstance(found, Match) and not (found.route.options.stream or incoming.body_complete):
+            return problem(408, "the body did not arrive in time", request_id=request.id)
+        return problem(504, "there was no reply in time", request_id=request.id)
+
+    def _fault(self, error: BaseException, request: RequestHead) -> Response:
+        """The answer to an error; one that nobody meant is logged under the request's id."""
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, BaseExceptionGroup):
+            _, other = error.split(trio.Cancelled)
+            if other is None or not isinstance(other, Exception):
+                raise error
+        elif not isinstance(error, Exception):
+            raise error
+        if not is_expected(error):
+            _log.error(
+                "no answer to %s %s",
+                request.method,
+                request.path,
+                exc_info=error,
+                extra={"request_id": request.id},
+            )
+        return response_for_exception(error, request.id, instance=request.path)
+
+    async def _send(self, exchange: Exchange, response: Response, deadline: float) -> None:
+        if response.stream is None:
+            await exchange.send_response(response)
+        else:
+            await exchange.send_stream(
+                response,
+                deadline=deadline,
+                stopping=self.stopping,
+                refuse=lambda error: self._fault(error, exchange.request),
+            )
+
+    async def _node_page(self, scope: Any, incoming: Any, send: Any, exchange: Exchange) -> None:
+        """Have Quart answer, and see to it that the reply carries the request's id."""
+
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                name = (b"x-request-id", exchange.request.id.encode())
+                message = {**message, "headers": [*message.get("headers", ()), name]}
+            await send(message)
+
+        scope.setdefault("state", {})["request_id"] = exchange.request.id
+        await super().__call__(scope, incoming.receive, sending)
+
+    async def _quart_fault(self, error: Exception) -> Any:
+        request_id = quart_request.scope.get("state", {}).get("request_id", "")
+        if not is_expected(error):
+            _log.error(
+                "no answer to %s",
+                quart_request.path,
+                exc_info=error,
+                extra={"request_id": request_id},
+            )
+        return _to_quart(response_for_exception(error, request_id, instance=quart_request.path))
+
+    # -- websockets ------------------------------------------------------------------------------
+
+    async def _websocket(self, scope: Any, receive: Any, send: Any) -> None:
+        raw_path = _raw_path(scope)
+        ws = _opening(scope, raw_path)
+        session = Session(
+            ws,
+            scope.get("extensions", {}).get(INCOMING) or ForeignIncoming(receive),
+            send,
+            stopping=self.stopping,
+            refuse=lambda error: self._fault(error, ws),
+            on_request=self.on_request,
+        )
+        try:
+            found = self.router.match("WEBSOCKET", raw_path)
+            if isinstance(found, MethodNotAllowed):
+                raise HTTPError(404, "no websocket is served there")
+            if not isinstance(found, Match):
+                await session.refuse(_refusal(found, ws))
+                return
+            if self.stopping.is_set():
+                raise HTTPError(503, "the node is stopping")
+        except HTTPError as error:
+            await session.refuse(self._fault(error, ws))
+            return
+        await session.serve(found, self.settings.reply_timeout)
+
+
+def _raw_path(scope: Any) -> str:
+    """The path as it was sent. Of an address in absolute form (RFC 9112 3.2.2) only the path counts."""
+    raw = scope.get("raw_path")
+    path = quote(scope["path"]) if raw is None else raw.decode("latin-1")
+    if path.startswith(("http://", "https://")):
+        path = "/" + path.split("//", 1)[1].partition("/")[2]
+    return str(path)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _SANE_ID.match(given) else new_request_id()
+
+
+def _request(
+    scope: Any, raw_path: str, incoming: Incoming | ForeignIncoming, max_body: int
+) -> Request:
+    headers = Headers.from_wire(scope["headers"])
+    client = scope.get("client")
+    return Request(
+        scope["method"],
+        unquote(raw_path),
+        headers=headers,
+        query=scope["query_string"].decode("latin-1"),
+        body=incoming,
+        client=(client[0], client[1]) if client else None,
+        id=_request_id(headers),
+        scheme=scope.get("scheme", "http"),
+        max_body=max_body,
+    )
+
+
+def _opening(scope: Any, raw_path: str) -> WebSocket:
+    headers = Headers.from_wire(scope["headers"])
+    client = scope.get("client")
+    return WebSocket(
+        unquote(raw_path),
+        headers=headers,
+        query=scope["query_string"].decode("latin-1"),
+        client=(client[0], client[1]) if client else None,
+        id=_request_id(headers),
+        scheme=scope.get("scheme", "ws"),
+        subprotocols=tuple(scope.get("subprotocols", ())),
+    )
+
+
+def _refusal(found: NotFound | MethodNotAllowed, request: RequestHead) -> Response:
+    """The answer where no route answers."""
+    if isinstance(found, NotFound):
+        near = did_you_mean(found.nearest)
+        return problem(
+            404,
+            f"nothing is served at {found.path}{near}",
+            request_id=request.id,
+            instance=request.path,
+            nearest=found.nearest,
+        )
+    headers = {"Allow": ", ".join(found.allow)}
+    if request.method == "OPTIONS":
+        return Response(b"", 204, headers)
+    if found.websocket and found.allow == ("OPTIONS",):
+        return problem(
+            426,
+            f"{found.path} is a websocket",
+            request_id=request.id,
+            instance=request.path,
+            headers={"Upgrade": "websocket", "Connection": "Upgrade"},
+        )
+    return problem(
+        405,
+        f"{found.path} does not answer {request.method}, but {headers['Allow']}",
+        request_id=request.id,
+        instance=request.path,
+        headers=headers,
+    )
+
+
+def _ends_with_client(request: Request, found: Any) -> bool:
+    """Whether the answering is cancelled when the client goes away."""
+    wish = found.route.options.on_disconnect if isinstance(found, Match) else None
+    if wish is None:
+        return request.method in {"GET", "HEAD", "OPTIONS"}
+    return bool(wish == "cancel")
+
+
+def _wrap(middleware: NodeMiddleware, call_next: CallNext) -> CallNext:
+    async def wrapped(request: Request) -> Response:
+        return await middleware(request, call_next)
+
+    return wrapped
+
+
+def _to_quart(response: Response) -> QuartResponse:
+    return QuartResponse(response.body, response.status, dict(response.headers.multi_items()))
+
+
+async def _quart_refusal(error: HTTPException) -> Any:
+    """Quart's own 404, 405 and the like, as problem JSON."""
+    if isinstance(error, RequestRedirect) or error.response is not None:
+        return error
+    request_id = quart_request.scope.get("state", {}).get("request_id", "")
+    headers = {}
+    if isinstance(error, WerkzeugMethodNotAllowed) and error.valid_methods:
+        headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    response = problem(
+        error.code or 500,
+        error.description or "",
+        headers=headers,
+        request_id=request_id,
+        instance=quart_request.path,
+    )
+    return _to_quart(response)
