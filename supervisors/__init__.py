@@ -42,7 +42,7 @@ from .reports import (
     SupervisorEnded,
     log_report,
 )
-from .spec import ChildSpec
+from .spec import ChildSpec, Flags
 from .supervisor import Supervisor
 from .tree import ChildCounts, ChildInfo, SupervisorRef, kill, walk
 
@@ -64,6 +64,7 @@ __all__ = [
     "ExitReason",
     "FailedToStart",
     "Failure",
+    "Flags",
     "GaveUp",
     "InvalidSpec",
     "NoProc",

@@ -39,6 +39,7 @@ class Child:
 
     __slots__ = (
         "_changed",
+        "_fault",
         "_on_stop",
         "_scope",
         "_stop_event",
@@ -46,7 +47,7 @@ class Child:
         "extra",
         "incarnation",
         "name",
-        "report",
+        "reporter",
         "spec",
         "started_at",
         "state",
@@ -56,7 +57,7 @@ class Child:
     )
 
     def __init__(
-        self, spec: ChildSpec, name: str, incarnation: int, report: Reporter, changed: Ended
+        self, spec: ChildSpec, name: str, incarnation: int, reporter: Reporter, changed: Ended
     ) -> None:
         self.spec = spec
         """The spec it was started from."""
@@ -78,10 +79,12 @@ class Child:
         """When it will be cancelled, in Trio's time; inf before a request and for ``infinity``."""
         self.supervisor: SupervisorRef | None = None
         """The handle to talk to, where this child is itself a supervisor."""
-        self.report = report
+        self.reporter = reporter
+        """Where its supervisor's reports go; a nested supervisor sends its own there too."""
         self._scope = trio.CancelScope()
         self._stop_event: trio.Event | None = None
         self._on_stop: list[Callable[[], None]] = []
+        self._fault: ExitReason | None = None  # what an on_stop callback raised
         self._changed = changed
 
     def __repr__(self) -> str:
@@ -134,7 +137,7 @@ class Child:
         """Call `callback` when the child is asked to stop; now, if it already was.
 
         For children that have a queue of their own and would need a task just to wait. It runs in
-        the supervisor's task: it must be quick and must not raise.
+        the supervisor's task and must be quick. If it raises, the child ends with that error.
         """
         if self.stop_requested:
             callback()
@@ -148,21 +151,25 @@ class Child:
     # What the supervisor calls
 
     def _request_stop(self, deadline: float) -> None:
-        if self.stop_requested:
+        if self.stop_requested or self.exit_reason is not None:
             return
         self.stop_requested = True
         self.stop_deadline = deadline
         if self._stop_event is not None:
             self._stop_event.set()
         for callback in self._on_stop:
-            callback()
+            try:
+                callback()
+            except Exception as exc:  # noqa: BLE001 - a boundary: it is the child's fault, and its end
+                self._fault = from_exception(exc)
+                self._kill()
 
     def _kill(self) -> None:
         self._scope.cancel()
 
     async def _live(self, args: tuple[Any, ...]) -> None:
         """The child's task: run the start function and put its ending down as a reason."""
-        reason = KILLED
+        reason: ExitReason | None = None  # as long as it is None, the task was cancelled
         outcome: object = None
         try:
             with self._scope:
@@ -181,7 +188,7 @@ class Child:
         except BaseException as exc:  # noqa: BLE001 - every ending becomes a reason, SystemExit too
             reason = from_exception(exc)
         finally:
-            self._end(reason, ignored=outcome is IGNORE)
+            self._end(reason or self._fault or KILLED, ignored=outcome is IGNORE)
 
     def _reason_of(self, outcome: object) -> ExitReason:
         if isinstance(outcome, ExitReason):

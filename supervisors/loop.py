@@ -8,10 +8,8 @@ decided by the pure functions of :mod:`supervisors.strategy` and :mod:`superviso
 
 from __future__ import annotations
 
-import heapq
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
@@ -19,19 +17,9 @@ import trio
 
 from .backoff import Backoff, pause
 from .child import Child
-from .errors import (
-    AlreadyPresent,
-    AlreadyStarted,
-    InvalidSpec,
-    NoProc,
-    NotFound,
-    Restarting,
-    Running,
-    StartFailed,
-    SupervisorDied,
-    SupervisorError,
-)
+from .errors import NoProc, SupervisorError
 from .exits import KILLED, SHUTDOWN, ExitReason, FailedToStart, shutdown_with
+from .inbox import Call, Inbox
 from .intensity import add_restart
 from .reports import (
     Action,
@@ -46,9 +34,9 @@ from .reports import (
     SupervisorEnded,
     deliver,
 )
-from .spec import ChildSpec, Flags, check_childspec
-from .strategy import affected, ends_supervisor, expected_ending, must_restart, vanishes
-from .tree import ChildCounts, ChildInfo, SupervisorRef
+from .spec import ChildSpec, Flags
+from .strategy import ends_supervisor, expected_ending, must_restart, vanishes
+from .tree import SupervisorRef
 
 __all__ = ["Loop", "Slot"]
 
@@ -71,28 +59,12 @@ class Slot:
     """When a paused restart is due; None if none is."""
 
 
-@attrs.define(eq=False)
-class Call:
-    """A call waiting in the queue. `begun` and `withdrawn` are never both true."""
-
-    name: str
-    args: tuple[Any, ...]
-    done: trio.Event = attrs.Factory(trio.Event)
-    result: object = None
-    error: SupervisorError | None = None
-    withdrawn: bool = False
-
-
-Handler = Callable[[Any], Awaitable[ExitReason | None]]
-
-
 class Loop:
-    """The life of one supervisor with children that have ids. A pool is a subclass."""
+    """What every supervisor does; how its children are named and found is for the subclasses."""
 
     def __init__(
         self,
         flags: Flags,
-        specs: Iterable[ChildSpec],
         name: str,
         reporter: Reporter,
         backoff: Backoff | None,
@@ -108,15 +80,9 @@ class Loop:
         self.reporter: Final = reporter
         self._backoff: Final = backoff
         self._rng: Final = rng
-        self._slots: dict[object, Slot] = {
-            spec.id: Slot(spec, spec.args) for spec in specs
-        }  # in start order; a pool holds only its template here
-        self._queue: deque[tuple[Handler, Any]] = deque()
-        self._due: list[tuple[float, int, Slot]] = []  # a heap of paused restarts
-        self._due_count = 0
+        self._inbox: Final = Inbox()
         self._restarts: tuple[float, ...] = ()
         self._tasks = 0  # children's tasks that have not ended
-        self._waiting: trio.lowlevel.Task | None = None
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
         self._nursery: trio.Nursery  # set by live(), which alone opens and closes it
@@ -147,70 +113,25 @@ class Loop:
         self.has_started = True
         ready()
         while True:
-            handler, argument = await self._next()
+            handler, argument = await self._inbox.take()
             reason = await handler(argument)
             if reason is not None:
                 await self._stop_all()
                 return reason
 
-    async def _start_first_children(self) -> FailedToStart | None:
-        for slot in list(self._slots.values()):
-            failure = await self._start(slot)
-            if failure is not None:
-                return FailedToStart(slot.spec.id, failure)
-            if slot.child is None and vanishes(slot.spec.restart):
-                self._remove(slot)
-        return None
-
     def _end(self, reason: ExitReason) -> None:
         self.reason = reason
-        for _, argument in self._queue:
-            if isinstance(argument, Call):
-                argument.error = SupervisorDied(self.name, reason)
-                argument.done.set()
-        self._queue.clear()
+        self._inbox.close(self.name, reason)
         self._report(SupervisorEnded, reason=reason)
         self._ended.set()
-
-    # Its queue
-
-    def _post(self, handler: Handler, argument: Any) -> None:
-        self._queue.append((handler, argument))
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiting is not None:
-            task, self._waiting = self._waiting, None
-            trio.lowlevel.reschedule(task)
-
-    async def _wait(self) -> None:
-        """Sleep until something has changed. Only the loop's own task waits here, always for a
-        condition that it then looks at again."""
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._waiting = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._waiting = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
-    async def _next(self) -> tuple[Handler, Any]:
-        while True:
-            while self._due and self._due[0][0] <= trio.current_time():
-                due, _, slot = heapq.heappop(self._due)
-                self._queue.append((self._on_due, (slot, due)))
-            if self._queue:
-                return self._queue.popleft()
-            with trio.CancelScope(deadline=self._due[0][0]) if self._due else _no_deadline:
-                await self._wait()
 
     def _child_changed(self, child: Child) -> None:
         """Called by a child's own task, when it has started and as its last act."""
         if child.state not in ("starting", "running"):
             self._tasks -= 1
             if child.state == "ended":
-                self._queue.append((self._on_exit, child))
-        self._wake()
+                self._inbox.post(self._on_exit, child)
+        self._inbox.wake()
 
     # Starting and stopping one child
 
@@ -226,7 +147,7 @@ class Loop:
         self._tasks += 1
         self._nursery.start_soon(child._live, slot.args, name=child.name)
         while child.state == "starting":
-            await self._wait()
+            await self._inbox.wait()
         if child.state == "failed":
             assert child.exit_reason is not None
             self._report(StartError, id=slot.spec.id, reason=child.exit_reason)
@@ -251,11 +172,11 @@ class Loop:
             child._request_stop(deadline)
             with trio.CancelScope(deadline=deadline):
                 while child.exit_reason is None:
-                    await self._wait()
+                    await self._inbox.wait()
             if child.exit_reason is None:
                 child._kill()
         while child.exit_reason is None:
-            await self._wait()
+            await self._inbox.wait()
 
     async def _stop(self, slots: Iterable[Slot]) -> None:
         """Stop these one after the other. Pending restarts are off; temporary ones vanish."""
@@ -268,39 +189,48 @@ class Loop:
             if vanishes(slot.spec.restart):
                 self._remove(slot)
 
-    async def _stop_all(self) -> None:
-        await self._stop(list(self._slots.values())[::-1])
-
     def _report_stopped(self, child: Child) -> None:
         reason, brutal = child.exit_reason, child.shutdown == "brutal_kill"
         assert reason is not None
         if not expected_ending(child.spec.restart, brutal, reason):
             self._report(ShutdownError, id=child.id, reason=reason, shutdown=child.shutdown)
 
-    # What a pool does otherwise
+    # What depends on how the children are named: see StaticLoop and PoolLoop
+
+    async def _start_first_children(self) -> FailedToStart | None:
+        """Start the children of the specs in order; stop at the first that does not start."""
+        raise NotImplementedError
+
+    async def _stop_all(self) -> None:
+        """Stop every child."""
+        raise NotImplementedError
 
     def _slot_of(self, child: Child) -> Slot | None:
         """The slot whose present incarnation this is."""
-        slot = self._slots.get(child.id)
-        return slot if slot is not None and slot.child is child else None
+        raise NotImplementedError
 
     def _team(self, slot: Slot) -> list[Slot]:
         """The slots that are restarted when this one is, in start order."""
-        strategy = self.flags.strategy
-        return [self._slots[id] for id in affected(strategy, self._slots, slot.spec.id)]
-
-    def _remove(self, slot: Slot) -> None:
-        del self._slots[slot.spec.id]
+        raise NotImplementedError
 
     def _clear(self, slot: Slot) -> None:
-        """The child has ended for good."""
-        slot.child, slot.restarting, slot.due = None, False, None
-        if vanishes(slot.spec.restart):
-            self._remove(slot)
+        """The child has ended for good; so has its slot, if its restart type says so."""
+        raise NotImplementedError
+
+    def _remove(self, slot: Slot) -> None:
+        """Forget the slot."""
+        raise NotImplementedError
 
     def _significant_left(self) -> bool:
-        slots = self._slots.values()
-        return any(s.spec.significant and (s.child is not None or s.restarting) for s in slots)
+        """Whether a significant child still runs or is being restarted."""
+        raise NotImplementedError
+
+    def _retry_key(self, slot: Slot) -> object:
+        """What a pending retry finds the slot by, if it is still there then."""
+        raise NotImplementedError
+
+    def _slot_to_retry(self, key: object) -> Slot | None:
+        raise NotImplementedError
 
     # A child has ended on its own
 
@@ -331,6 +261,7 @@ class Loop:
             return self._give_up(slot)
         if not wait:
             return await self._try(slot)
+        self._mark_restarting(slot)
         await self._stop(one for one in self._team(slot)[::-1] if one is not slot)
         self._try_at(slot, now + wait)
         return None
@@ -371,12 +302,15 @@ class Loop:
                 return await self._failed(one)
         return None
 
+    def _mark_restarting(self, slot: Slot) -> None:
+        slot.child, slot.restarting = None, True
+
     async def _failed(self, slot: Slot) -> ExitReason | None:
-        slot.restarting = True
+        self._mark_restarting(slot)
         wait = self._pause(slot)
         if not wait:
             self._report(RetryScheduled, id=slot.spec.id, pause=0.0, tries=slot.tries)
-            self._post(self._on_retry, self._retry_key(slot))
+            self._inbox.post(self._on_retry, self._retry_key(slot))
             return None
         at = trio.current_time() + wait
         if not self._count_restart(at):
@@ -385,12 +319,6 @@ class Loop:
         await self._stop(one for one in self._team(slot)[::-1] if one is not slot)
         self._try_at(slot, at)
         return None
-
-    def _retry_key(self, slot: Slot) -> object:
-        return slot.spec.id
-
-    def _slot_to_retry(self, key: object) -> Slot | None:
-        return self._slots.get(key)
 
     async def _on_retry(self, key: object) -> ExitReason | None:
         slot = self._slot_to_retry(key)
@@ -401,9 +329,8 @@ class Loop:
         return await self._try(slot)
 
     def _try_at(self, slot: Slot, at: float) -> None:
-        slot.child, slot.restarting, slot.due = None, True, at
-        self._due_count += 1  # ties are tried in the order in which they were scheduled
-        heapq.heappush(self._due, (at, self._due_count, slot))
+        slot.due = at
+        self._inbox.post_at(at, self._on_due, (slot, at))
 
     async def _on_due(self, paused: tuple[Slot, float]) -> ExitReason | None:
         slot, at = paused
@@ -421,7 +348,7 @@ class Loop:
     def request_stop(self) -> None:
         """Ask the supervisor to stop, as its parent does. The request waits in the queue."""
         if self.is_alive:
-            self._post(self._on_stop, None)
+            self._inbox.post(self._on_stop, None)
 
     async def _on_stop(self, _: None) -> ExitReason:
         return SHUTDOWN
@@ -435,15 +362,7 @@ class Loop:
         """Put a call in the queue and wait for its answer."""
         if not self.is_alive:
             raise NoProc(self.name)
-        call = Call(name, args)
-        self._post(self._on_call, call)
-        try:
-            await call.done.wait()
-        finally:
-            call.withdrawn = True
-        if call.error is not None:
-            raise call.error
-        return call.result
+        return await self._inbox.call(self._on_call, name, args)
 
     async def _on_call(self, call: Call) -> None:
         if call.withdrawn:
@@ -452,70 +371,12 @@ class Loop:
             call.result = await getattr(self, f"_call_{call.name}")(*call.args)
         except SupervisorError as answer:
             call.error = answer
+        except BaseException:
+            self._inbox.post(self._on_call, call)  # it is answered with the others when all is over
+            raise
         call.done.set()
-        if self._queue:  # or two callers woken together would go on in either order
+        if self._inbox:  # or two callers woken together would go on in either order
             await trio.lowlevel.checkpoint()
-
-    def _find(self, id: object) -> Slot:
-        slot = self._slots.get(id)
-        if slot is None:
-            raise NotFound(id)
-        return slot
-
-    def _find_stopped(self, id: object) -> Slot:
-        slot = self._find(id)
-        if slot.restarting:
-            raise Restarting(id)
-        if slot.child is not None:
-            raise Running(id)
-        return slot
-
-    async def _call_start_child(self, *args: object) -> Child | None:
-        given = args[0] if len(args) == 1 else args
-        faults = check_childspec(given, self.flags.auto_shutdown)
-        if faults:
-            raise InvalidSpec(faults)
-        spec = given if isinstance(given, ChildSpec) else ChildSpec.from_mapping(given)
-        present = self._slots.get(spec.id)
-        if present is not None:
-            if present.child is not None:
-                raise AlreadyStarted(present.child)
-            raise AlreadyPresent(spec.id)
-        slot = Slot(spec, spec.args)
-        failure = await self._start(slot)
-        if failure is not None:
-            raise StartFailed(self._path(slot), failure)
-        if slot.child is not None or not vanishes(spec.restart):
-            self._slots[spec.id] = slot
-        return slot.child
-
-    async def _call_terminate_child(self, id: object) -> None:
-        await self._stop([self._find(id)])
-
-    async def _call_restart_child(self, id: object) -> Child | None:
-        slot = self._find_stopped(id)
-        failure = await self._start(slot)
-        if failure is not None:
-            raise StartFailed(self._path(slot), failure)
-        return slot.child
-
-    async def _call_delete_child(self, id: object) -> None:
-        self._remove(self._find_stopped(id))
-
-    async def _call_get_childspec(self, id: object) -> ChildSpec:
-        return self._find(id).spec
-
-    async def _call_which_children(self) -> list[ChildInfo]:
-        return [
-            ChildInfo(slot.spec.id, "restarting" if slot.restarting else slot.child, slot.spec.type)
-            for slot in reversed(self._slots.values())
-        ]
-
-    async def _call_count_children(self) -> ChildCounts:
-        slots = self._slots.values()
-        supervisors = sum(slot.spec.type == "supervisor" for slot in slots)
-        active = sum(slot.child is not None and slot.child.is_alive for slot in slots)
-        return ChildCounts(len(slots), active, supervisors, len(slots) - supervisors)
 
     # Reports
 
@@ -526,7 +387,8 @@ class Loop:
     def _report_terminated(
         self, slot: Slot, reason: ExitReason, action: Action, wait: float = 0.0
     ) -> None:
-        others = self._team(slot) if action == "restart" else []
+        team = self._team(slot) if action == "restart" else []
+        others = [one.spec for one in team if one is not slot]
         self._report(
             ChildTerminated,
             id=slot.spec.id,
@@ -534,22 +396,10 @@ class Loop:
             restart=slot.spec.restart,
             action=action,
             strategy=self.flags.strategy,
-            others=tuple(one.spec.id for one in others if one is not slot),
+            others=tuple(spec.id for spec in others if not vanishes(spec.restart)),
+            dropped=tuple(spec.id for spec in others if vanishes(spec.restart)),
             restarts=len(self._restarts),
             intensity=self.flags.intensity,
             period=self.flags.period,
             pause=wait,
         )
-
-
-class _NoDeadline:
-    """Stands in for a cancel scope where nothing is due: entering a scope has its price."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-_no_deadline: Final = _NoDeadline()

@@ -75,6 +75,8 @@ class ChildTerminated(Report):
     strategy: str
     others: tuple[object, ...] = ()
     """Its siblings that are stopped and started with it, in start order."""
+    dropped: tuple[object, ...] = ()
+    """Its siblings that are stopped for that and, being temporary, not started again."""
     restarts: int = 0
     """Restarts within the period, with this one."""
     intensity: int = 0
@@ -103,9 +105,11 @@ class ChildTerminated(Report):
         used = f"restart {self.restarts} of {self.intensity} in {self.period:g} s"
         if self.action == "give_up":
             return f"{used}, one too many: the supervisor gives up"
-        also = f" with {', '.join(map(repr, self.others))}" if self.others else ""
+        also = f" with {_listed(self.others)}" if self.others else ""
+        drop = f", {_listed(self.dropped)} only stopped" if self.dropped else ""
         when = f" in {self.pause:.3g} s" if self.pause else ""
-        return f"it is {self.restart}, so it is started again{also}{when} ({self.strategy}; {used})"
+        again = f"so it is started again{also}{when}{drop}"
+        return f"it is {self.restart}, {again} ({self.strategy}; {used})"
 
 
 @attrs.frozen(kw_only=True)
@@ -179,6 +183,10 @@ class SupervisorEnded(Report):
 
     def __str__(self) -> str:
         return f"{self.supervisor} ended: {self.reason}"
+
+
+def _listed(ids: tuple[object, ...]) -> str:
+    return ", ".join(map(repr, ids))
 
 
 _logger = logging.getLogger("supervisors")

@@ -18,6 +18,7 @@ from .exits import IGNORE, NORMAL, BadReturn, ExitReason, error, from_exception
 from .loop import Loop
 from .reports import Reporter, log_report
 from .spec import ChildSpec, Flags, check_children, check_flags
+from .static import StaticLoop
 from .strategy import AutoShutdown, Strategy
 from .tree import SupervisorRef
 
@@ -140,7 +141,7 @@ class Supervisor:
 
     async def _run_under(self, child: Child) -> object:
         """The start function of a nested supervisor."""
-        loop = await self._prepare(child.name, self._on_report or child.report)
+        loop = await self._prepare(child.name, self._on_report or child.reporter)
         if loop is None:
             return IGNORE
         if isinstance(loop, ExitReason):
@@ -164,8 +165,8 @@ class Supervisor:
         flags, specs, faults = _check(*given, name)
         if faults:
             return error(_InvalidInit(tuple(faults)))
-        kind = PoolLoop if flags.strategy == "simple_one_for_one" else Loop
-        return kind(flags, specs, name, reporter, self._backoff, self._rng)
+        kind = PoolLoop if flags.strategy == "simple_one_for_one" else StaticLoop
+        return kind(specs, flags, name, reporter, self._backoff, self._rng)
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ import attrs
 from .child import Child
 from .errors import NoProc
 from .exits import ExitReason
-from .spec import ChildSpec, ChildType
+from .spec import ChildSpec, ChildType, Flags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +75,11 @@ class SupervisorRef:
     def name(self) -> str:
         """Its path in the tree: ``root/shop``."""
         return self._loop.name
+
+    @property
+    def flags(self) -> Flags:
+        """Its strategy, intensity, period and auto_shutdown."""
+        return self._loop.flags
 
     @property
     def is_alive(self) -> bool:
