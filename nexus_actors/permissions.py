@@ -43,7 +43,7 @@ GRANTS: dict[str, Narrowing] = {
 IMPLIED = {"database:write": "database:read", "node:control": "node:observe"}
 """Who may change a thing may also look at it."""
 
-MOST_WORDS = 16
+MOST_WORDS = 12
 """Longest pattern of a grant, in words: deciding what it covers costs up to 2 ** that."""
 
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
@@ -140,22 +140,23 @@ def covers(general: str, special: str) -> bool:
     wide, narrow = general.split("."), special.split(".")
     # Words that neither pattern names are all alike, so one stands for all of them.
     alphabet = {*wide, *narrow} - {"*", "#"} | {""}
-    start = (0, frozenset(_closure(wide, {0})))
+    # Where in `narrow`, where in `wide`, and whether there was a word yet: no topic has none.
+    start = (0, frozenset(_closure(wide, {0})), False)
     seen, todo = {start}, [start]
     while todo:
-        place, states = todo.pop()
+        place, states, begun = todo.pop()
         if place == len(narrow):
-            if len(wide) not in states:
+            if begun and len(wide) not in states:
                 return False
             continue
         word = narrow[place]
         onward = place if word == "#" else place + 1
         following = [
-            (onward, frozenset(_step(wide, states, symbol)))
+            (onward, frozenset(_step(wide, states, symbol)), True)
             for symbol in (alphabet if word in ("*", "#") else (word,))
         ]
         if word == "#":
-            following.append((place + 1, states))
+            following.append((place + 1, states, begun))
         for item in following:
             if item not in seen:
                 seen.add(item)
