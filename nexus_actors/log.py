@@ -138,7 +138,7 @@ def _to_stdlib(
     fields = {**event, **(extra if isinstance(extra, Mapping) else {})}
     if fields and _handler is None:
         # Nobody else will show the fields, so a test that reads the messages sees them there.
-        shown = " ".join(f"{key}={value!r}" for key, value in fields.items())
+        shown = " ".join(f"{key}={_repr(value)}" for key, value in fields.items())
         message = f"{message} {shown.replace('%', '%%') if arguments else shown}"
     return (message, *arguments), {**words, "extra": {_FIELDS: fields}}
 
@@ -240,8 +240,11 @@ class _Said:
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except (TypeError, ValueError, KeyError):  # as getMessage raises for "%s %s" and one argument
-        return f"{record.msg} (its arguments do not fit: {record.args!r})"
+    except Exception:  # noqa: BLE001 - "%s %s" and one argument, or an author's __str__ that raises
+        try:
+            return f"{record.msg} (its arguments do not fit: {record.args!r})"
+        except Exception:  # noqa: BLE001 - and so may its __repr__
+            return f"{record.msg} (its arguments cannot be shown)"
 
 
 def _traceback(record: logging.LogRecord, formatter: logging.Formatter) -> str:
@@ -277,12 +280,19 @@ class JsonFormatter(logging.Formatter):
         return _dump(line)
 
 
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - an author's __repr__ may raise; the record must not be lost
+        return f"<{type(value).__name__} that cannot be shown>"
+
+
 def _dump(line: dict[str, Any]) -> str:
     try:
-        return jsonlib.dumps(line, default=repr, allow_nan=False)
+        return jsonlib.dumps(line, default=_repr, allow_nan=False)
     except (TypeError, ValueError, RecursionError):  # odd keys, NaN, a list that holds itself
         return jsonlib.dumps(
-            {key: value if isinstance(value, str) else repr(value) for key, value in line.items()}
+            {key: value if isinstance(value, str) else _repr(value) for key, value in line.items()}
         )
 
 
@@ -323,7 +333,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 def _brief(value: object) -> str:
-    text = _clean(str(value)) if isinstance(value, str) else _clean(repr(value))
+    text = _clean(str(value)) if isinstance(value, str) else _clean(_repr(value))
     return text if text and " " not in text else repr(text)
 
 

@@ -544,11 +544,12 @@ def test_what_is_no_address_is_refused(bind: str) -> None:
 
 @pytest.mark.parametrize("row", describe_settings(), ids=lambda row: row.key)
 def test_the_documentation_has_every_setting_with_its_default_and_variable(row: Any) -> None:
-    lines = [line for line in DOCS.read_text().splitlines() if f"`{row.key}`" in line]
+    lines = [li for li in DOCS.read_text().splitlines() if li.startswith(f"| `{row.key}` |")]
     assert len(lines) == 1, f"docs/configuration.md has {len(lines)} lines about {row.key}"
     (line,) = lines
     assert f"`{row.variable}`" in line
     assert f"`{row.default or 'none'}`" in line
+    assert row.meaning in line
     if row.unit:
         assert row.unit in line
     if row.flag:
