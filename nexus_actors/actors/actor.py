@@ -226,6 +226,7 @@ class Incarnation:
     async def _process(self, message: Message) -> None:
         """Run the handler of ``message`` and settle it. Raises nothing but Cancelled from outside."""
         token = current_message.set(message)
+        log_token = log.bind(request_id=message.request_id) if message.request_id else None
         scope = message.scope
         assert scope is not None
         # `scope` may be cancelled already: its caller gave up between the taking and this line
@@ -248,6 +249,8 @@ class Incarnation:
                 self._failed(message, collapse(error))
         finally:
             current_message.reset(token)
+            if log_token is not None:
+                log.unbind(log_token)
             message.scope = None
             self._running.change(message.mode, -1)
             if message.fate is not None:
@@ -262,7 +265,7 @@ class Incarnation:
     def _cancelled(self, message: Message, error: BaseException | None) -> None:
         """The handler was cancelled by its deadline, its caller or the stop of its actor."""
         if error is not None:
-            self._log(message).warning(
+            self._logger().warning(
                 "raised while being cancelled", error=_words(error), handler=message.handler
             )
         if message.cancelled_by == "stop":
@@ -282,7 +285,7 @@ class Incarnation:
         verdict = judge(error, message.reply is not None, message.on_error)
         if verdict.fault:
             self._cell.faults += not verdict.crash
-            self._log(message).error(
+            self._logger().error(
                 f"{message.handler or message.kind} failed: {_words(error)}",
                 failure=str(failure_of(error)),
             )
@@ -292,7 +295,7 @@ class Incarnation:
             if verdict.crash or (verdict.fault and self._over_fault_limit()):
                 self._crashed(error)
         elif verdict.expected:
-            self._log(message).warning(f"refused: {error}", handler=message.handler)
+            self._logger().warning(f"refused: {error}", handler=message.handler)
             self._mailbox.settle(message, "handled")
         elif verdict.crash:
             self._bury_and_crash(message, error)
@@ -366,9 +369,8 @@ class Incarnation:
         if scope.cancelled_caught:
             log.plugin_logger(self._cell.name).error(f"cleanup did not end within {limit:g} s")
 
-    def _log(self, message: Message) -> Any:
-        logger = log.plugin_logger(self._cell.name)
-        return logger.bind(request_id=message.request_id) if message.request_id else logger
+    def _logger(self) -> Any:
+        return log.plugin_logger(self._cell.name)
 
 
 def _words(error: BaseException) -> str:

@@ -12,6 +12,8 @@ import attrs
 import trio
 
 from nexus_actors.actors import ActorCell, Call, Message, cross
+from nexus_actors.errors import HTTPError, Invalid
+from nexus_actors.http.errors import response_for_exception
 from nexus_actors.http.request import Request
 from nexus_actors.http.response import Response, to_response
 from nexus_actors.http.websocket import WebSocket
@@ -106,7 +108,10 @@ class PluginHost:
         """Middleware, binding, handler, normalizing: all of it in the plugin's own library."""
 
         async def endpoint(request: Request) -> Response:
-            arguments = await call.entry.binder.bind(request)
+            try:
+                arguments = call.entry.binder.bind(request)
+            except Invalid as invalid:  # the client's fault, not the plugin's: 422 with all of it
+                return response_for_exception(invalid, request.id, instance=request.path)
             result = getattr(self._plugin, call.entry.handler)(**arguments)
             if hasattr(result, "__await__"):
                 result = await result
@@ -119,7 +124,10 @@ class PluginHost:
 
     async def _websocket(self, call: SocketCall) -> None:
         async def converse() -> None:
-            arguments = await call.entry.binder.bind_websocket(call.socket)
+            try:
+                arguments = call.entry.binder.bind(call.socket)
+            except Invalid as invalid:
+                raise HTTPError(422, str(invalid)) from None
             result = getattr(self._plugin, call.entry.handler)(**arguments)
             if hasattr(result, "__await__"):
                 await result

@@ -74,6 +74,7 @@ class Keeper:
         """The plugin's own supervisor while it runs."""
         self._life: trio.CancelScope | None = None
         """What is going on in place of a running supervisor: a start or a pause."""
+        self._stop_asked = trio.Event()
         self._last_crash = ""
         self._logger = log.plugin_logger(loaded.manifest.name)
 
@@ -87,13 +88,26 @@ class Keeper:
             nursery.cancel_scope.cancel()
         self._cell.enter("stopped")
 
+    async def stop(self) -> None:
+        """Ask the plugin to stop and wait until it has; at once where it does not run."""
+        self._stop_asked.set()
+        while self._cell.state != "stopped":
+            await self._cell.wait_changed()
+
     async def _watch_for_stop(self, child: Child) -> None:
-        await child.wait_stop()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask_stop_with, child)
+            await self._stop_asked.wait()
+            nursery.cancel_scope.cancel()
         self._cell.ending = True
         if self._ref is not None:
             await self._ref.stop()
         assert self._life is not None
         self._life.cancel()
+
+    async def _ask_stop_with(self, child: Child) -> None:
+        await child.wait_stop()
+        self._stop_asked.set()
 
     async def _keep(self) -> None:
         tries = 0

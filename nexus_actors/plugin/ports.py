@@ -11,8 +11,8 @@ from typing import Literal
 
 import trio
 
-from nexus_actors.actors import ActorCell, Address, Message
-from nexus_actors.errors import NexusError
+from nexus_actors.actors import ActorCell, Address, Message, PluginFault
+from nexus_actors.errors import HTTPError, NexusError
 from nexus_actors.events.event import Event
 from nexus_actors.events.handler import DEFAULT_TIMEOUT
 from nexus_actors.http.request import Request
@@ -39,16 +39,20 @@ class PluginEndpoint:
 
         Raises what :meth:`nexus_actors.actors.Address.ask` does, and ``HTTPError``.
         """
-        response = await self._address.request(
-            "http",
-            HttpCall(self._entry, request),
-            handler=self._entry.handler,
-            mode=self._entry.mode,
-            on_error=self._on_error,
-            deadline=deadline,
-            handle_timeout=self._entry.mark.timeout or math.inf,
-            request_id=request.id,
-        )
+        try:
+            response = await self._address.request(
+                "http",
+                HttpCall(self._entry, request),
+                handler=self._entry.handler,
+                mode=self._entry.mode,
+                on_error=self._on_error,
+                deadline=deadline,
+                handle_timeout=self._entry.mark.timeout or math.inf,
+                request_id=request.id,
+            )
+        except PluginFault:
+            # logged where it happened, with its traceback; the client learns where to look
+            raise _internal(request.id) from None
         if not isinstance(response, Response):
             raise NexusError(f"{self._address.name} answered with a {type(response).__name__}")
         return response
@@ -58,6 +62,13 @@ class PluginEndpoint:
 
         Raises as :meth:`request` does; then it was not accepted.
         """
+        try:
+            await self._open(socket)
+        except PluginFault:
+            raise _internal(socket.id) from None
+        await socket.wait_closed()
+
+    async def _open(self, socket: WebSocket) -> None:
         await self._address.request(
             "http",
             SocketCall(self._entry, socket),
@@ -69,7 +80,13 @@ class PluginEndpoint:
             ),
             request_id=socket.id,
         )
-        await socket.wait_closed()
+
+
+def _internal(request_id: str) -> HTTPError:
+    return HTTPError(
+        500,
+        f"the plugin failed while answering; the log has it under request id {request_id}",
+    )
 
 
 class PluginSubscriber:

@@ -1,0 +1,84 @@
+"""The control socket: a Unix socket in the data folder that speaks HTTP and JSON, for commands.
+
+Only the owner of the node may open it, so it asks for no token. Paths begin with their version.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nexus_actors.errors import Fault, Invalid
+from nexus_actors.http.frontend import FrontEnd
+from nexus_actors.node.health import describe_plugin
+
+if TYPE_CHECKING:
+    from nexus_actors.node.node import Node
+
+__all__ = ["add_control_pages", "control_bind", "control_path"]
+
+_LONGEST = 100
+"""Bytes that the path of a Unix socket may have everywhere."""
+
+
+def control_path(data: Path) -> Path:
+    """Where the socket of the node with this data folder is."""
+    return data.resolve() / "nexus.sock"
+
+
+def control_bind(data: Path) -> str:
+    """The same for the server, with the data folder made.
+
+    Raises:
+        Invalid: the path is longer than a socket's may be, or the folder cannot be made.
+    """
+    path = control_path(data)
+    if len(bytes(path)) > _LONGEST:
+        raise Invalid(
+            [
+                Fault(
+                    "node.data",
+                    f"{path} is longer than the {_LONGEST} bytes a Unix socket's path may have",
+                    "choose a data folder with a shorter path (--data)",
+                )
+            ]
+        )
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Invalid(
+            [Fault("node.data", f"{data} cannot be made: {error.strerror}", "use --data")]
+        ) from None
+    return f"unix:{path}"
+
+
+def add_control_pages(pages: FrontEnd, node: Node) -> None:
+    """Add what the commands ask for."""
+
+    @pages.get("/v1/plugins")
+    async def plugins() -> dict[str, Any]:
+        manifests = {plugin.name: plugin.manifest for plugin in node.plan.plugins}
+        listed = []
+        for cell in node.cells():
+            about = describe_plugin(cell, reasons=True)
+            manifest = manifests.get(cell.name)
+            if manifest is not None:
+                about["version"] = manifest.version
+                about["description"] = manifest.description
+            about["routes"] = [
+                {"method": route.method, "path": route.path}
+                for route in node.router.routes(cell.name)
+            ]
+            about["incarnation"] = cell.incarnation
+            about["crashes"] = cell.crashes
+            about["faults"] = cell.faults
+            about["waiting"] = cell.mailbox.waiting
+            listed.append(about)
+        return {
+            "node": {
+                "phase": node.phase,
+                "address": node.server.address if node.server else None,
+            },
+            "plugins": listed,
+            "disabled": [*node.plan.disabled],
+        }

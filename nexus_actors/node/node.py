@@ -1,0 +1,313 @@
+"""A node: its parts put together in one place, started as a tree and stopped in reverse.
+
+::
+
+    node (one_for_one, ordered)
+    ├─ database    embedded PostgreSQL or a pool to one; only where a plugin asks for it
+    ├─ plugins     a keeper for each plugin, and below it the plugin's own supervisor
+    ├─ front end   Quart-Trio on Hypercorn
+    └─ control     the Unix socket that the commands speak to
+
+The kernel (registry, event bus, dead letters, router) is plain objects: it has nothing to crash.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from nexus_actors import log
+from nexus_actors.actors import ActorCell, DeadLetters, Registry
+from nexus_actors.config import Settings
+from nexus_actors.database import Database, DatabaseAdapter
+from nexus_actors.database import Settings as DatabaseOptions
+from nexus_actors.errors import NexusError
+from nexus_actors.events.bus import EventBus, Undelivered
+from nexus_actors.http.frontend import FrontEnd
+from nexus_actors.http.router import Router
+from nexus_actors.http.server import Server, serve
+from nexus_actors.node.control import add_control_pages, control_bind
+from nexus_actors.node.health import Phase
+from nexus_actors.node.level import PluginsLevel
+from nexus_actors.node.pages import add_pages
+from nexus_actors.plugin.building import Builder
+from nexus_actors.plugin.granted import PluginContext
+from nexus_actors.plugin.keeper import Keeper
+from nexus_actors.plugin.loader import LoadedPlugin, Plan, routes_of
+from nexus_actors.plugin.ports import PluginEndpoint, PluginSubscriber
+from nexus_actors.services.container import Container
+from supervisors import Child, ChildSpec, Report, StartFailed, Supervisor, SupervisorRef, kill
+
+__all__ = ["CannotStart", "Node"]
+
+_logger = log.get_logger("nexus.node")
+
+
+class CannotStart(NexusError):
+    """The node could not come up; the message says why and what to do."""
+
+
+class Node:
+    """One node: what it was told (``settings``), what it will run (``plan``), and its parts.
+
+    ::
+
+        node = Node(settings, load_plugins(settings))
+        exit_code = await node.run()
+
+    ``control=False`` leaves out the Unix socket, ``database`` takes the place of the settings'
+    (both are for nodes inside tests).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        *,
+        control: bool = True,
+        database: DatabaseOptions | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.plan = plan
+        self.phase: Phase = "starting"
+        self.registry = Registry()
+        self.dead_letters = DeadLetters()
+        self.bus = EventBus(self._bury_event)
+        self.router = Router()
+        self.frontend = FrontEnd(self.router, settings.http)
+        self.database = self._make_database(database)
+        self.server: Server | None = None
+        """The front end's server while it runs."""
+        self.exit_code = 0
+        self._control = control
+        self._rng = rng or random.Random()
+        self._stop_asked = trio.Event()
+        self._hurry = trio.Event()
+        self._keepers = {plugin.name: self._add_plugin(plugin) for plugin in plan.plugins}
+        self._level = PluginsLevel(self._keepers, lambda: self.plan.waves, self._on_report)
+        for refused in plan.refused:
+            self._add_refused(refused.name, "; ".join(map(str, refused.faults)))
+        add_pages(self.frontend, self)
+
+    # -- what it is asked ------------------------------------------------------------------------
+
+    def cells(self) -> list[ActorCell]:
+        """The cells of all plugins, refused ones among them."""
+        return self.registry.cells()
+
+    def emit(self, event: Any) -> int:
+        """Publish ``event`` (made by :func:`nexus_actors.events.event.make_event`)."""
+        return self.bus.emit(event)
+
+    def stop(self) -> None:
+        """Ask it to stop in good order; asked a second time, it stops at once."""
+        if self._stop_asked.is_set():
+            self._hurry.set()
+        self._stop_asked.set()
+
+    async def wait_settled(self) -> None:
+        """Wait until no plugin is starting any more."""
+        for cell in self.cells():
+            while cell.state == "starting":
+                await cell.wait_changed()
+
+    async def add_plugin(self, plugin: LoadedPlugin) -> ActorCell:
+        """Run one more plugin; what it requires must be there already.
+
+        Raises:
+            Invalid: one of its paths is taken or reserved.
+        """
+        keeper = self._add_plugin(plugin)
+        self.plan = attrs.evolve(
+            self.plan,
+            plugins=(*self.plan.plugins, plugin),
+            waves=(*self.plan.waves, (plugin.name,)),
+        )
+        await self._level.add(plugin.name, keeper)
+        return self.registry.cell(plugin.name)
+
+    # -- running ---------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[Node] = trio.TASK_STATUS_IGNORED) -> int:
+        """Run it until it is stopped; return the exit code for the process.
+
+        0 after a stop in good order, 1 if something had to be killed, 70 if a part of the node
+        itself gave up.
+
+        Raises:
+            CannotStart: an address is taken, the data folder is in use, ...
+        """
+        supervisor = Supervisor(self._children(), name="node", on_report=self._on_report)
+        async with trio.open_nursery() as nursery:
+            try:
+                ref = await nursery.start(supervisor.run)
+            except StartFailed as failed:
+                raise CannotStart(_why(failed)) from None
+            assert ref is not None
+            self.phase = "running"
+            task_status.started(self)
+            nursery.start_soon(self._stop_when_asked, ref)
+            reason = await ref.wait()
+            if not self._stop_asked.is_set():
+                _logger.critical(f"the node gave up: {reason}")
+                self.exit_code = 70
+            nursery.cancel_scope.cancel()
+        return self.exit_code
+
+    async def _stop_when_asked(self, ref: SupervisorRef) -> None:
+        await self._stop_asked.wait()
+        self.phase = "stopping"
+        limit = self.settings.node.stop_timeout
+        with trio.move_on_after(limit) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._cancel_when_hurried, nursery.cancel_scope)
+                await ref.stop()
+                nursery.cancel_scope.cancel()
+        if not ref.is_alive:
+            return
+        left = [cell.name for cell in self.cells() if cell.state not in ("stopped", "failed")]
+        when = f"within {limit:g} s" if scope.cancelled_caught else "before it was hurried"
+        _logger.error(f"not stopped {when}, killed: {', '.join(left) or 'the front end'}")
+        self.exit_code = 1
+        kill(ref)
+
+    async def _cancel_when_hurried(self, scope: trio.CancelScope) -> None:
+        await self._hurry.wait()
+        scope.cancel()
+
+    # -- its tree --------------------------------------------------------------------------------
+
+    def _children(self) -> list[ChildSpec]:
+        children = [
+            ChildSpec(id="plugins", start=self._level.run, shutdown="infinity", type="supervisor"),
+            ChildSpec(id="front end", start=self._run_frontend, shutdown="infinity"),
+        ]
+        if self.database is not None:
+            children.insert(
+                0, ChildSpec(id="database", start=self.database.run, shutdown="infinity")
+            )
+        if self._control:
+            children.append(ChildSpec(id="control", start=self._run_control, shutdown=2.0))
+        return children
+
+    async def _run_frontend(self, child: Child) -> None:
+        async with trio.open_nursery() as nursery:
+            self.server = await nursery.start(serve, self.frontend, self.settings.http)
+            child.started()
+            await child.wait_stop()
+            await self.server.stop()
+
+    async def _run_control(self, child: Child) -> None:
+        pages = FrontEnd(Router(), self.settings.http)
+        add_control_pages(pages, self)
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(
+                _serve_at(pages, self.settings, control_bind(self.settings.data_dir))
+            )
+            child.started()
+            await child.wait_stop()
+            await server.stop(1.0)
+
+    def _on_report(self, report: Report) -> None:
+        _logger.log(report.level, str(report))
+
+    # -- its parts -------------------------------------------------------------------------------
+
+    def _make_database(self, options: DatabaseOptions | None) -> Database | None:
+        if options is None and not any(map(_wants_database, self.plan.plugins)):
+            return None
+        return Database(
+            options
+            or DatabaseOptions(
+                dsn=self.settings.database.url,
+                data_dir=self.settings.data_dir,
+                pool_max=self.settings.database.pool_size,
+                connect_timeout=self.settings.database.connect_timeout,
+            )
+        )
+
+    def _add_plugin(self, plugin: LoadedPlugin) -> Keeper:
+        manifest = plugin.manifest
+        cell = ActorCell(plugin.name, self.dead_letters, capacity=manifest.mailbox.capacity)
+        cell.methods = plugin.catalogue.methods
+        address = self.registry.register(cell)
+        self.router.add(
+            routes_of(plugin, lambda entry: PluginEndpoint(address, entry, manifest.on_error))
+        )
+        subscriber = PluginSubscriber(
+            cell,
+            manifest.on_error,
+            manifest.deadlines.handler or self.settings.node.handler_timeout,
+        )
+        for entry in plugin.catalogue.events:
+            self.bus.subscribe(entry.mark.pattern, subscriber, entry)
+        return Keeper(plugin, cell, self._builder_for(plugin), self._needs_of(plugin), self._rng)
+
+    def _builder_for(self, plugin: LoadedPlugin) -> Callable[[], Builder]:
+        adapter = None
+        if self.database is not None and _wants_database(plugin):
+            adapter = self.database.adapter_for(
+                plugin.name, can_write=plugin.manifest.permissions.allows("database:write")
+            )
+
+        def make_context() -> PluginContext:
+            return PluginContext(plugin.manifest, self.registry, self.bus, adapter)
+
+        def build() -> Builder:
+            context = make_context()
+            container = Container(plugin.name, plugin.config, {DatabaseAdapter: context.db})
+            return Builder(plugin.kind, plugin.manifest, plugin.config, make_context, container)
+
+        return build
+
+    def _needs_of(self, plugin: LoadedPlugin) -> Callable[[ActorCell], Any]:
+        async def wait(cell: ActorCell) -> None:
+            for name in plugin.manifest.requires:
+                other = self.registry.cell(name)
+                while other.state != "running":
+                    cell.enter("waiting", f"plugin {name}, which is {other.state}")
+                    await other.wait_changed()
+            database = self.database
+            if database is not None and _wants_database(plugin) and database.state != "ready":
+                cell.enter("waiting", f"database: {database.reason}")
+                await database.wait_ready()
+
+        return wait
+
+    def _add_refused(self, name: str, why: str) -> None:
+        cell = ActorCell(name, self.dead_letters)
+        cell.enter("failed", why)
+        self.registry.register(cell)
+
+    def _bury_event(self, lost: Undelivered) -> None:
+        subscriber = lost.subscriber
+        assert isinstance(subscriber, PluginSubscriber)
+        self.dead_letters.add(
+            subscriber.name, subscriber.message(lost.event, lost.handler), lost.reason
+        )
+
+
+def _wants_database(plugin: LoadedPlugin) -> bool:
+    return plugin.manifest.permissions.allows("database:read")
+
+
+def _serve_at(app: Any, settings: Settings, bind: str) -> Any:
+    async def run(*, task_status: trio.TaskStatus[Server]) -> None:
+        await serve(app, settings.http, bind=bind, task_status=task_status)
+
+    return run
+
+
+def _why(failed: StartFailed) -> str:
+    failure = getattr(failed.reason, "failure", None)
+    info = getattr(failed.reason, "info", None)
+    inner = getattr(getattr(info, "reason", None), "failure", None)
+    for each in (failure, inner):
+        if each is not None:
+            return str(each.message)
+    return str(failed)

@@ -1,0 +1,45 @@
+"""The node's own pages: whether it lives and whether it is ready."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any
+
+from quart import request
+
+from nexus_actors.http.frontend import FrontEnd
+from nexus_actors.node.health import describe_plugin, readiness
+
+if TYPE_CHECKING:
+    from nexus_actors.node.node import Node
+
+__all__ = ["add_pages"]
+
+
+def add_pages(frontend: FrontEnd, node: Node) -> None:
+    """Add ``/livez`` and ``/readyz``."""
+
+    @frontend.get("/livez")
+    async def livez() -> dict[str, Any]:
+        return {"status": "alive"}
+
+    @frontend.get("/readyz")
+    async def readyz() -> tuple[dict[str, Any], int]:
+        cells = node.cells()
+        found = readiness(cells, node.settings.node.required, node.phase)
+        # why a plugin failed may name files and settings: for those on this machine only
+        reasons = _is_loopback(request.remote_addr)
+        body: dict[str, Any] = {
+            "status": "ready" if found.ready else "not ready",
+            "plugins": [describe_plugin(cell, reasons=reasons) for cell in cells],
+        }
+        if found.why:
+            body["why"] = found.why
+        return body, 200 if found.ready else 503
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(address or "").is_loopback
+    except ValueError:
+        return False

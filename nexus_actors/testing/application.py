@@ -1,0 +1,216 @@
+"""TestApplication: a real node for a test, with real plugins, a real server and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import trio
+import trio_asyncio
+
+from nexus_actors.actors.bridge import bridged
+from nexus_actors.config import HttpSettings, NodeSettings, PluginTable, Settings
+from nexus_actors.errors import Fault, Invalid, NexusError
+from nexus_actors.events.event import MISSING, make_event
+from nexus_actors.node import Node
+from nexus_actors.plugin.discovery import Found, discover
+from nexus_actors.plugin.loader import LoadedPlugin, Plan, plan_from
+from nexus_actors.testing import postgres
+from nexus_actors.words import nearest
+
+__all__ = ["PluginFailed", "TestApplication", "node_nursery", "searched_from"]
+
+node_nursery: contextvars.ContextVar[trio.Nursery | None] = contextvars.ContextVar(
+    "nexus_test_nursery", default=None
+)
+"""Where a node runs whose test is written for asyncio; else the parent nursery of the fixture."""
+
+searched_from: contextvars.ContextVar[Path | None] = contextvars.ContextVar(
+    "nexus_test_folder", default=None
+)
+"""The folder of the test that runs: plugins are looked for from there upwards."""
+
+_UP = 6
+"""How many folders up a plugin is looked for."""
+
+
+class PluginFailed(NexusError):
+    """The plugin that a test registered did not come up; the message says why."""
+
+
+class TestApplication:
+    """A node for a test.
+
+    ::
+
+        @pytest.fixture
+        async def app():
+            app = TestApplication()
+            await app.register_plugin("my-first-plugin", {"max_entries": 100})
+            yield app
+            await app.cleanup()
+
+    It runs in the nursery around the fixture, serves on a free port of the loopback, and has a
+    database of its own on the PostgreSQL that the test session started. ``plugins`` names folders
+    of plugins (or plugin folders); without it plugins are found by name from the test's folder
+    upwards, and among installed packages. ``async with TestApplication() as app`` also cleans up.
+    """
+
+    __test__ = False
+
+    def __init__(self, plugins: Sequence[Path | str] = ()) -> None:
+        self._folders = [Path(folder) for folder in plugins]
+        self._start_at = searched_from.get() or Path.cwd()
+        self.node: Node | None = None
+        """The node, once the first plugin is registered or :meth:`start` was called."""
+        self._gone = trio.Event()
+        self._dsn: str | None = None
+
+    @property
+    def base_url(self) -> str:
+        """``http://127.0.0.1:<port>``."""
+        node = self._running()
+        assert node.server is not None
+        return node.server.url
+
+    @bridged
+    async def start(self) -> None:
+        """Start the node without plugins; :meth:`register_plugin` does it where it must."""
+        if self.node is not None:
+            return
+        self._dsn = await postgres.new_database()
+        settings = Settings(
+            node=NodeSettings(stop_timeout=15.0),
+            http=HttpSettings(bind="127.0.0.1:0", drain=2.0),
+        )
+        self.node = Node(
+            settings,
+            Plan((), (), ()),
+            control=False,
+            database=postgres.options(self._dsn),
+        )
+        nursery = node_nursery.get() or trio.lowlevel.current_task().parent_nursery
+        assert nursery is not None
+        await nursery.start(self._run)
+
+    @bridged
+    async def register_plugin(self, name: str, config: Mapping[str, Any] | None = None) -> None:
+        """Load the plugin ``name`` with ``config``, run it, and return once it is up.
+
+        Raises:
+            Invalid: it is not found, or something is wrong with its manifest, class or ``config``.
+            PluginFailed: its ``__init__`` or ``initialize`` raised.
+        """
+        plugin = self._load(name, dict(config or {}))
+        await self.start()
+        node = self._running()
+        cell = await node.add_plugin(plugin)
+        while cell.state in ("starting", "waiting", "restarting"):
+            await cell.wait_changed()
+        if cell.state != "running":
+            raise PluginFailed(f"{name} is {cell.state}: {cell.reason}")
+
+    @bridged
+    async def emit_event(self, event: str | Mapping[str, Any], data: Any = MISSING) -> int:
+        """Publish an event as a plugin called ``test`` would; how many mailboxes took it."""
+        await trio.lowlevel.checkpoint()
+        return self._running().emit(make_event(event, data, source="test"))
+
+    @bridged
+    async def settle(self, timeout: float = 5.0) -> None:
+        """Wait until no plugin has a message waiting or in hand.
+
+        Raises:
+            TimeoutError: something was still going on after ``timeout`` seconds.
+        """
+        node = self._running()
+        with trio.move_on_after(timeout):
+            while any(
+                cell.mailbox.waiting or cell.mailbox.statistics().in_hand for cell in node.cells()
+            ):
+                await trio.sleep(0.005)
+            return
+        raise TimeoutError(f"plugins were still at work after {timeout:g} s")
+
+    @bridged
+    async def cleanup(self) -> None:
+        """Stop the node, and drop its database."""
+        if self.node is None:
+            return
+        self.node.stop()
+        await self._gone.wait()
+        if self._dsn is not None:
+            await postgres.drop_database(self._dsn)
+            self._dsn = None
+
+    async def __aenter__(self) -> TestApplication:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.cleanup()
+
+    async def _run(self, *, task_status: trio.TaskStatus[Node]) -> None:
+        # a test written for asyncio runs on a loop; the node is not part of it
+        trio_asyncio.current_loop.set(None)
+        assert self.node is not None
+        try:
+            await self.node.run(task_status=task_status)
+        finally:
+            self._gone.set()
+
+    def _running(self) -> Node:
+        if self.node is None:
+            raise NexusError(
+                "the TestApplication has no node yet: await app.register_plugin(name) or "
+                "await app.start() first"
+            )
+        return self.node
+
+    def _load(self, name: str, config: dict[str, Any]) -> LoadedPlugin:
+        found = self._find(name)
+        running = [] if self.node is None else [cell.name for cell in self.node.cells()]
+        plan = plan_from(
+            [found],
+            Settings(plugins={name: PluginTable(options=config, where=f"config of {name}")}),
+            running=running,
+        )
+        if plan.refused:
+            raise Invalid(plan.faults())
+        return plan.plugins[0]
+
+    def _find(self, name: str) -> Found:
+        folders = self._folders or _folders_for(name, self._start_at)
+        found = discover(folders, entry_points=True)
+        for each in found:
+            if each.name == name:
+                return each
+        known = sorted({each.name for each in found})
+        where = ", ".join(map(str, folders)) or f"{self._start_at} and the folders above it"
+        raise Invalid(
+            [
+                Fault(
+                    f"register_plugin({name!r})",
+                    f"no plugin of that name in {where}{nearest(name, known)}",
+                    "name its folder: TestApplication(plugins=[...])",
+                )
+            ]
+        )
+
+
+def _folders_for(name: str, start: Path) -> list[Path]:
+    """The plugin folder called ``name`` nearest to ``start``, looking upwards."""
+    start = start.resolve()
+    for level in [start, *start.parents][:_UP]:
+        for folder in (level, level / name, level / "plugins" / name):
+            if folder.name.replace("_", "-") == name and (folder / "plugin.json").is_file():
+                return [folder]
+    return []
