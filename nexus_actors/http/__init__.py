@@ -7,7 +7,7 @@ from nexus_actors.http.request import Request
 from nexus_actors.http.response import Response, StreamingResponse, to_response
 from nexus_actors.http.routes import RouteMark, delete, get, patch, post, put, websocket
 from nexus_actors.http.streams import ServerSentEvent
-from nexus_actors.http.websocket import WebSocket, WebSocketClosed
+from nexus_actors.http.websockets import WebSocket, WebSocketClosed
 
 __all__ = [
     "Form",

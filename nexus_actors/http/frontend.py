@@ -34,7 +34,7 @@ from nexus_actors.http.request import Request, RequestHead, new_request_id
 from nexus_actors.http.response import Response, to_response
 from nexus_actors.http.router import Match, MethodNotAllowed, NotFound, Router, allow_header
 from nexus_actors.http.session import OnRequest, Session
-from nexus_actors.http.websocket import WebSocket
+from nexus_actors.http.websockets import WebSocket
 
 __all__ = ["CallNext", "FrontEnd", "NodeMiddleware", "OnRequest"]
 

@@ -139,6 +139,11 @@ class Request(RequestHead):
         self._streamed = False
         self._form: Form | None = None
 
+    @property
+    def loaded_body(self) -> bytes | None:
+        """The body where it has been read already, else None. Never waits."""
+        return self._body
+
     async def body(self) -> bytes:
         """The whole body.
 

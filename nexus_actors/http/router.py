@@ -13,7 +13,7 @@ from nexus_actors.errors import Fault, HTTPError, Invalid
 from nexus_actors.http.request import Request
 from nexus_actors.http.response import Response
 from nexus_actors.http.routes import RouteMark, Segment
-from nexus_actors.http.websocket import WebSocket
+from nexus_actors.http.websockets import WebSocket
 
 __all__ = [
     "RESERVED",

@@ -13,7 +13,7 @@ from nexus_actors.http.connection import wire_headers
 from nexus_actors.http.errors import response_for_exception
 from nexus_actors.http.response import Response
 from nexus_actors.http.router import Match
-from nexus_actors.http.websocket import WebSocket, WebSocketClosed
+from nexus_actors.http.websockets import WebSocket, WebSocketClosed
 
 __all__ = ["OnRequest", "Session"]
 
