@@ -1,4 +1,4 @@
-"""A handler's signature, read once: which of its arguments come from the path, the query, and the body."""
+"""A handler's signature, read once: what it takes from the path, the query, and the body."""
 
 from __future__ import annotations
 
@@ -165,8 +165,8 @@ class Binder:
                 )
             raise self._refuse(
                 f"{name!r} is neither in the path {self._mark.path!r} nor annotated",
-                f"put {{{name}}} into the path, call it `request` if it is the request, or annotate "
-                "it: a simple type for the query, an attrs class or data class for the body",
+                f"put {{{name}}} into the path, call it `request` if it is the request, or "
+                "annotate it: a simple type for the query, an attrs or data class for the body",
             )
         members = without_none(shown)
         optional = type(None) in typing.get_args(shown)
@@ -311,9 +311,7 @@ def _hints(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, str]
     names = getattr(function, "__globals__", {})
     for name, annotation in getattr(function, "__annotations__", {}).items():
         try:
-            hints[name] = (
-                eval(annotation, names) if isinstance(annotation, str) else annotation  # noqa: S307
-            )
+            hints[name] = eval(annotation, names) if isinstance(annotation, str) else annotation
         except Exception as error:  # noqa: BLE001 - as above
             unresolved[name] = str(error)
     return hints, unresolved

@@ -1,4 +1,4 @@
-"""A body decoded into the class that a handler asks for: strictly, and with every fault named by its path."""
+"""A body decoded strictly into the class that a handler asks for, every fault named by its path."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def decodes_into(annotation: Any) -> bool:
 
 
 def decode_strictly(value: Any, annotation: Any, place: str = "body") -> Any:
-    """``value``, of JSON's own types, as ``annotation``: attrs, data class, struct, TypedDict, or lists of them.
+    """``value``, of JSON's own types, as the class ``annotation``, or the list or dict of them.
 
     Nothing is coerced: ``"7"`` is no number, 1 is not true. Keys that a class does not know are
     refused. What JSON has no type for is read from text: dates, UUIDs, Decimals, enums by value.
@@ -155,12 +155,14 @@ def _build_converter() -> cattrs.Converter:
     def _decimal(value: Any, _type: Any) -> Decimal:
         if type(value) not in {int, float, str}:
             raise _expected("a decimal number", value)
-        return _from_text(Decimal, str(value), value)
+        number: Decimal = _from_text(Decimal, str(value), value)
+        return number
 
+    kind: Any
     for kind in (datetime, date, time, uuid.UUID):
         converter.register_structure_hook(kind, _read_text)
     converter.register_structure_hook_func(_is_enum, _enum)
-    converter.register_structure_hook_func(lambda t: typing.get_origin(t) is Literal, _literal)
+    converter.register_structure_hook_func(_is_literal, _literal)
     converter.register_structure_hook_func(_is_struct, _struct)
     converter.register_structure_hook_factory(_is_simple_union, _simple_union)
     converter.register_structure_hook_factory(
@@ -223,6 +225,11 @@ def _enum(value: Any, wanted: Any) -> Any:
         if type(member.value) is type(value) and member.value == value:
             return member
     raise _expected(f"one of {', '.join(repr(member.value) for member in wanted)}", value)
+
+
+def _is_literal(wanted: Any) -> bool:
+    origin: Any = typing.get_origin(wanted)
+    return origin is Literal
 
 
 def _literal(value: Any, wanted: Any) -> Any:
@@ -292,9 +299,8 @@ def _simple_union(wanted: Any, converter: cattrs.Converter) -> Hook:
 
 def _set_factory(wanted: Any, converter: cattrs.Converter) -> Hook:
     (element,) = typing.get_args(wanted) or (Any,)
-    inner = _guarded(list, list_structure_factory)(list[element], converter)
     make = frozenset if (typing.get_origin(wanted) or wanted) is frozenset else set
-    return lambda value, _type: make(inner(value, list[element]))
+    return _list_then(make, element, converter)
 
 
 def _is_tuple(wanted: Any) -> bool:
@@ -304,10 +310,15 @@ def _is_tuple(wanted: Any) -> bool:
 def _tuple_factory(wanted: Any, converter: cattrs.Converter) -> Hook:
     args = typing.get_args(wanted)
     if not args or (len(args) == 2 and args[1] is Ellipsis):
-        element = args[0] if args else Any
-        inner = _guarded(list, list_structure_factory)(list[element], converter)  # type: ignore[valid-type]
-        return lambda value, _type: tuple(inner(value, list[element]))  # type: ignore[valid-type]
+        return _list_then(tuple, args[0] if args else Any, converter)
     return _guarded(list, lambda t, c: c.gen_structure_hetero_tuple(t))(wanted, converter)
+
+
+def _list_then(make: Callable[[list[Any]], Any], element: Any, converter: cattrs.Converter) -> Hook:
+    """A collection that JSON has no type for, from a list."""
+    wanted = types.GenericAlias(list, (element,))
+    inner = _guarded(list, list_structure_factory)(wanted, converter)
+    return lambda value, _type: make(inner(value, wanted))
 
 
 def _is_mapping(wanted: Any) -> bool:

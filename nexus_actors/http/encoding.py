@@ -23,7 +23,7 @@ class NotSerialisable(TypeError):
         super().__init__(
             f"{place} is a {type_name}, which cannot be written as JSON"
             + (f" ({why})" if why else "")
-            + "; return dicts, lists, text, numbers, attrs or data classes, dates, UUIDs or Decimals"
+            + "; return dicts, lists, text, numbers, attrs or data classes, dates or UUIDs"
         )
         self.place = place
         self.type_name = type_name
@@ -144,7 +144,7 @@ _BYTE = re.compile(r"^(?:JSON is malformed: )?(?P<why>.*?) ?\(byte (?P<byte>\d+)
 
 
 def _with_position(data: bytes, message: str) -> str:
-    """In: ``JSON is malformed: invalid character (byte 5)``. Ret: ``invalid character at line 1, column 6``."""
+    """In: ``JSON is malformed: bad escape (byte 5)``. Ret: ``bad escape at line 1, column 6``."""
     match = _BYTE.match(message)
     if match is None:  # truncated: the fault is where the data ends
         why, offset = "it ends too early", len(data)

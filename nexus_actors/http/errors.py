@@ -1,4 +1,4 @@
-"""Every refusal and fault as problem JSON (RFC 9457): what a client may know of it, and nothing more."""
+"""Refusals and faults as problem JSON (RFC 9457): what a client may know of them, and no more."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def is_expected(error: BaseException) -> bool:
 def response_for_exception(
     error: BaseException, request_id: str = "", *, instance: str = ""
 ) -> Response:
-    """The answer to a request that ended by ``error``. Never its traceback, nor an unknown error's text.
+    """The answer to a request that ended by ``error``; never a traceback, nor a fault's own text.
 
     ========================= ======================================================
     error                     answer

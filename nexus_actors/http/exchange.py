@@ -1,4 +1,4 @@
-"""One request and its reply on the wire: reading what is left of the body, sending a response or a stream."""
+"""One request and its reply on the wire: what is left of the body, the response, the stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import trio
 
 from nexus_actors.errors import HTTPError
-from nexus_actors.http.connection import wire_headers
 from nexus_actors.http.incoming import ClientGone, ForeignIncoming, Incoming
 from nexus_actors.http.request import Request
 from nexus_actors.http.response import Response
@@ -81,7 +80,7 @@ class Exchange:
         stopping: trio.Event,
         refuse: Callable[[Exception], Response],
     ) -> None:
-        """Send a stream to its end; where it fails before its first byte, what ``refuse`` says instead.
+        """Send a stream to its end; where it fails before its first byte, what ``refuse`` says.
 
         It ends early when the client goes away, and where it is an event stream also, cleanly, when
         the node stops. One that fails midway is cut without its end, so that the client can tell;
@@ -140,8 +139,11 @@ class Exchange:
                 piece = _PING if item is SILENCE else encode_piece(item, media_type)
                 for index in range(0, len(piece), SLICE):
                     await self._body(piece[index : index + SLICE], more=True)
-        except Exception:
-            _log.exception("a stream failed", extra={"request_id": self.request.id})
+        except Exception as error:  # noqa: BLE001 - the reply has begun: nothing else can be said
+            name = type(error).__name__
+            _log.error(
+                "a stream was cut: %s: %s", name, error, extra={"request_id": self.request.id}
+            )
             if not events:
                 return  # the missing end tells the client
         if not self.gone:
@@ -157,7 +159,7 @@ class Exchange:
 
     def _headers(self, response: Response) -> list[tuple[bytes, bytes]]:
         response.headers["X-Request-ID"] = self.request.id
-        return wire_headers(response)
+        return response.to_wire()
 
     async def _body_is_out_of_the_way(self) -> bool:
         incoming = self.incoming

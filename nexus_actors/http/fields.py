@@ -1,4 +1,4 @@
-"""Names with values as HTTP has them: headers, whose names know no case, and fields that may come twice."""
+"""Names with values as HTTP has them: headers, and the fields of queries and forms."""
 
 from __future__ import annotations
 

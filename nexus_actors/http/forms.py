@@ -38,7 +38,7 @@ class UploadedFile:
 
 
 class Files(Mapping[str, UploadedFile]):
-    """The files of a form by field name: ``files["photo"]`` is the first, ``getlist`` are all of that name."""
+    """The files of a form by field: ``files["photo"]`` is the first, ``getlist`` are all of it."""
 
     def __init__(self, files: Iterable[UploadedFile] = ()) -> None:
         self._files: dict[str, list[UploadedFile]] = {}

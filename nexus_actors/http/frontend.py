@@ -1,4 +1,4 @@
-"""The front end: takes a request from the server, finds its route, has it answered, and sends the answer.
+"""The front end: takes a request from the server, finds its route, has it answered, replies.
 
 Requests to plugins go a thin path of our own: route, body, dispatch, reply. The node's own pages
 are ordinary Quart routes of the same object. What neither has is answered with problem JSON.
@@ -25,11 +25,10 @@ from werkzeug.routing import RequestRedirect
 
 from nexus_actors.config.settings import HttpSettings
 from nexus_actors.errors import HTTPError, did_you_mean
-from nexus_actors.http.connection import INCOMING
 from nexus_actors.http.errors import is_expected, problem, response_for_exception
 from nexus_actors.http.exchange import Exchange
 from nexus_actors.http.fields import Headers
-from nexus_actors.http.incoming import ForeignIncoming, Incoming
+from nexus_actors.http.incoming import INCOMING, ForeignIncoming, Incoming
 from nexus_actors.http.request import Request, RequestHead, new_request_id
 from nexus_actors.http.response import Response, to_response
 from nexus_actors.http.router import Match, MethodNotAllowed, NotFound, Router, allow_header
@@ -40,7 +39,7 @@ __all__ = ["CallNext", "FrontEnd", "NodeMiddleware", "OnRequest"]
 
 CallNext = Callable[[Request], Awaitable[Response]]
 NodeMiddleware = Callable[[Request, CallNext], Awaitable[Response]]
-"""Wraps every request of the thin path, in the connection's own task: ``await call_next(request)``."""
+"""Wraps every request to a plugin, in the connection's own task: ``await call_next(request)``."""
 
 CLIENT_GONE = 499
 """What :data:`OnRequest` gets as the status where the client went away before the reply."""
@@ -48,7 +47,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}\Z")
 _log = logging.getLogger("nexus.http")
 
 
-class NodePage(TrioASGIHTTPConnection):  # type: ignore[misc]
+class NodePage(TrioASGIHTTPConnection):
     """Quart-Trio's connection without fault B (and its share in A).
 
     It cancelled the nursery as soon as the client's disconnect event came, and the server sends
@@ -77,7 +76,7 @@ class NodePage(TrioASGIHTTPConnection):  # type: ignore[misc]
             await self.handle_request(nursery, request, sending)
 
 
-class FrontEnd(QuartTrio):  # type: ignore[misc]
+class FrontEnd(QuartTrio):
     """An ASGI app: plugins' routes by a :class:`Router`, the node's own pages as Quart routes.
 
     ``middleware`` wraps every request to a plugin, the first outermost. ``on_request`` is told of
@@ -228,7 +227,7 @@ class FrontEnd(QuartTrio):  # type: ignore[misc]
                     scope.cancel()
                 response = await call(request)
                 return response if isinstance(response, Response) else to_response(response)
-            except (Exception, BaseExceptionGroup) as error:
+            except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - becomes the reply
                 return self._fault(error, request)
             finally:
                 self._in_hand.discard(scope)
@@ -330,7 +329,7 @@ class FrontEnd(QuartTrio):  # type: ignore[misc]
 
 
 def _raw_path(scope: Any) -> str:
-    """The path as it was sent. Of an address in absolute form (RFC 9112 3.2.2) only the path counts."""
+    """The path as it was sent. Of an absolute form (RFC 9112 3.2.2) only the path counts."""
     raw = scope.get("raw_path")
     path = quote(scope["path"]) if raw is None else raw.decode("latin-1")
     if path.startswith(("http://", "https://")):

@@ -1,4 +1,4 @@
-"""What a client sends on one exchange, on its way from the connection's reader to whoever reads the body."""
+"""What a client sends on one exchange, on its way from the connection to who reads the body."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any, Protocol
 
 import trio
 
-__all__ = ["BodySource", "ClientGone", "ForeignIncoming", "Incoming"]
+__all__ = ["INCOMING", "BodySource", "ClientGone", "ForeignIncoming", "Incoming"]
+
+INCOMING = "nexus.incoming"
+"""The key in an ASGI scope's extensions under which the front end finds the exchange's queue."""
 
 Event = dict[str, Any]
 """An ASGI event: ``http.request``, ``http.disconnect``, ``websocket.receive`` and so on."""
@@ -77,7 +80,7 @@ class Incoming:
             self.on_disconnect()
 
     async def receive(self) -> Event:
-        """The next event, as ASGI's ``receive``; after all others the disconnect, again and again."""
+        """The next event, as ASGI's ``receive``; after all others the disconnect, for ever."""
         if self.on_wanted is not None:
             wanted, self.on_wanted = self.on_wanted, None
             if not self._events:
@@ -99,7 +102,7 @@ class Incoming:
 
 
 class ForeignIncoming:
-    """The same over the plain ``receive`` of another ASGI server, which cannot tell of a disconnect early."""
+    """The same over the plain ``receive`` of another server, which tells of no disconnect early."""
 
     def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
         self._receive = receive

@@ -1,4 +1,4 @@
-"""A request as a handler sees it: head, path parameters, and the body in the form it is wanted in."""
+"""A request as a handler sees it: its head, and the body in the form it is wanted in."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class RequestHead:
 
 
 class Request(RequestHead):
-    """One request. Its body is read whole before the handler is called, unless the route says ``stream=True``.
+    """One request. Its body is read before the handler is called, but for ``stream=True``.
 
     ``body``, ``json``, ``text`` and ``form`` may be called again and in any order. In a test, build
     one: ``Request("POST", "/data", json={"name": "a"})``.
@@ -206,7 +206,7 @@ class Request(RequestHead):
             yield chunk
 
     async def form(self) -> Form:
-        """The fields and files of a form, ``application/x-www-form-urlencoded`` or ``multipart/form-data``.
+        """The fields and files of a form, urlencoded or ``multipart/form-data``.
 
         Raises:
             HTTPError: 415 for another Content-Type, 400 for a broken form; else as :meth:`body`.

@@ -76,7 +76,7 @@ class Response:
 
     @classmethod
     def redirect(cls, url: str, status: int = 303, headers: Pairs | None = None) -> Response:
-        """Send the client to another address: 303 by GET, 307 by the same method, 301 and 308 for ever."""
+        """Send the client elsewhere: 303 by GET, 307 by the same method, 301 and 308 for ever."""
         response = Response(b"", status, headers)
         response.headers["Location"] = url
         return response
@@ -114,9 +114,10 @@ class Response:
         httponly: bool = True,
         samesite: Literal["Lax", "Strict", "None"] | None = "Lax",
     ) -> None:
-        """Add a cookie. ``max_age`` is in seconds; without it and ``expires`` it ends with the browser.
+        """Add a cookie. ``max_age`` is in seconds; without it the cookie ends with the browser.
 
-        Scripts do not see it (``httponly``) and other sites do not send it (``samesite``) unless said so.
+        Unless said otherwise, scripts do not see it (``httponly``) and other sites do not send it
+        (``samesite``).
         """
         self.headers.add(
             "Set-Cookie",
@@ -138,6 +139,14 @@ class Response:
     ) -> None:
         """Have the client forget a cookie; path and domain must be those it was set with."""
         self.set_cookie(name, "", max_age=0, path=path, domain=domain)
+
+    def to_wire(self) -> list[tuple[bytes, bytes]]:
+        """The headers as they go out, with the length of the body."""
+        framing = {b"content-length", b"transfer-encoding"}  # the server's business
+        headers = [pair for pair in self.headers.to_wire() if pair[0] not in framing]
+        if self.stream is None and self.status not in {204, 304}:
+            headers.append((b"content-length", b"%d" % len(self.body)))
+        return headers
 
     def __repr__(self) -> str:
         what = "stream" if self.stream is not None else f"{len(self.body)} bytes"
@@ -246,7 +255,8 @@ def _from_value(value: Any, status: int) -> Response:
         return StreamingResponse(value, status)
     if not _is_data(value):
         raise TypeError(
-            f"a handler returned a {type(value).__name__}{_hint(value)}; it may return {_MAY_RETURN}"
+            f"a handler returned a {type(value).__name__}{_hint(value)}; "
+            f"it may return {_MAY_RETURN}"
         )
     return Response.json(value, status)
 

@@ -1,4 +1,4 @@
-"""Finds the route of a method and path: pure, synchronous, and quick also among ten thousand routes."""
+"""Finds the route of a method and path: pure, synchronous, quick among ten thousand routes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 import attrs
 
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 RESERVED = ("/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/admin")
-"""The node's own pages: these and all below them no plugin may claim, but for what it was granted."""
+"""The node's own pages: these, and all below them, no plugin may claim unless granted."""
 
 GRANTED: Mapping[str, str] = {"/admin": "admin"}
 """Reserved paths that one plugin may have after all: path and plugin."""
@@ -52,7 +53,7 @@ class Endpoint(Protocol):
         """Serve one websocket until its session has ended; then it is closed, if it is not yet.
 
         Raises:
-            NexusError: before the accept, answered like a request; after it, the close code says so.
+            NexusError: before the accept, answered as a request; after it, by the close code.
             Exception: closes with 1011 and is logged.
         """
         ...
@@ -288,7 +289,7 @@ class Router:
 
 
 def allow_header(methods: Iterable[str]) -> tuple[str, ...]:
-    """The methods that a path with routes for ``methods`` answers: HEAD comes with GET, OPTIONS always."""
+    """What a path with routes for ``methods`` answers: HEAD comes with GET, OPTIONS always."""
     found = {method for method in methods if method != "WEBSOCKET"}
     if "GET" in found:
         found.add("HEAD")
@@ -300,7 +301,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def split_path(raw_path: str) -> list[str]:
-    """In: ``/files/a%2Fb/c``. Ret: ``["files", "a/b", "c"]``. An encoded slash stays in its segment.
+    """In: ``/files/a%2Fb/c``. Ret: ``["files", "a/b", "c"]``: an encoded slash stays inside.
 
     Raises:
         HTTPError: 400 for a broken escape, bytes that are not UTF-8, a null byte or other control
@@ -327,8 +328,6 @@ def split_path(raw_path: str) -> list[str]:
 
 
 def _unquote(segment: str) -> str:
-    from urllib.parse import unquote_to_bytes
-
     return unquote_to_bytes(segment).decode("utf-8")
 
 

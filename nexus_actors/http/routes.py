@@ -1,4 +1,4 @@
-"""The decorators that make a method a route. They leave a mark on it and hand the method itself back."""
+"""The decorators that make a method a route: they leave a mark on it and hand it back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 __all__ = [
-    "METHODS",
     "MARK",
+    "METHODS",
     "RouteMark",
     "Segment",
     "delete",
@@ -34,7 +34,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "WEBSOCKET")
 
 @attrs.frozen
 class Segment:
-    """One part of a path between slashes: ``users`` is literal, ``{id}`` a parameter, ``{p:path}`` the rest."""
+    """What is between two slashes: literal ``users``, parameter ``{id}``, rest ``{p:path}``."""
 
     kind: Literal["literal", "parameter", "rest"]
     text: str
@@ -43,26 +43,26 @@ class Segment:
 
 @attrs.frozen
 class RouteMark:
-    """What a decorator said about a handler. The plugin's host reads it when the plugin is loaded."""
+    """What a decorator said about a handler; it is read when the plugin is loaded."""
 
     method: str
     """One of :data:`METHODS`."""
     path: str
     """As written, ``/orders/{id}``."""
     on_error: Literal["restart", "reply"] | None = None
-    """What a fault in the handler does: ``reply`` answers 500, ``restart`` crashes the plugin as well.
+    """What a fault in the handler does: ``reply`` answers 500, ``restart`` also crashes the plugin;
     None takes the manifest's word."""
     alone: bool = False
     """Whether the handler runs with no other message of the plugin beside it."""
     together: bool = False
     """Whether it may run beside the plugin's other messages, whatever ``concurrency`` says."""
     timeout: float | None = None
-    """Seconds from the end of the request's head to the first byte of the reply; None takes the node's."""
+    """Seconds from the end of the head to the first byte of the reply; None takes the node's."""
     on_disconnect: Literal["cancel", "finish"] | None = None
     """What happens to the handler when the client goes away. None cancels GET and HEAD and lets the
     others finish."""
     stream: bool = False
-    """Whether the body is handed over as it arrives, by ``request.stream()``, instead of being read first."""
+    """Whether ``request.stream()`` gives the body as it arrives, instead of it being read first."""
     max_body: int | None = None
     """The longest body in bytes; None takes the node's."""
     status: int = 200
@@ -93,7 +93,8 @@ def parse_path(path: str) -> tuple[Segment, ...]:
     """
     if not isinstance(path, str):
         raise ValueError(
-            f'a route needs its path as text, not {path!r}: write @get("/path") with the parentheses'
+            f"a route needs its path as text, not {path!r}: "
+            'write @get("/path") with the parentheses'
         )
 
     def refuse(why: str, fix: str) -> ValueError:
@@ -240,7 +241,7 @@ def _decorator(method: str) -> Callable[..., Callable[[F], F]]:
     decorator.__doc__ = f"""Make the decorated method the handler of ``{method} path``.
 
     ``path`` may have parameters, ``/orders/{{id}}``, which the handler takes by name and types by
-    annotation; ``{{name:path}}`` at the end takes all that follows. Options: see :class:`RouteMark`.
+    annotation; a last ``{{name:path}}`` takes all that follows. Options: see :class:`RouteMark`.
 
     Raises:
         ValueError: for a path or option that cannot be, with what to write instead.
@@ -266,8 +267,9 @@ def websocket(
 ) -> Callable[[F], F]:
     """Make the decorated method the handler of websockets opened at ``path``.
 
-    It takes the :class:`~nexus_actors.http.WebSocket` as ``ws`` (or ``websocket``, or by annotation)
-    and the path's parameters by name. ``timeout`` (seconds) bounds the time until it accepts.
+    It takes the :class:`~nexus_actors.http.WebSocket` as ``ws`` (or ``websocket``, or by its
+    annotation) and the path's parameters by name. ``timeout`` (seconds) bounds the time until it
+    accepts.
 
     Raises:
         ValueError: for a path or option that cannot be, with what to write instead.

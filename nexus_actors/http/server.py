@@ -1,4 +1,4 @@
-"""The server: accepts connections, serves them with Hypercorn's protocols, and stops without losing a request."""
+"""The server: accepts connections, serves them, and stops without losing a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import os
 import socket as stdlib_socket
 import stat
-from pathlib import Path
 from typing import Any, Protocol
 
 import trio
@@ -18,7 +17,7 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from nexus_actors.config.settings import HttpSettings
 from nexus_actors.errors import Fault, Invalid
-from nexus_actors.http.connection import Connection, wire_headers
+from nexus_actors.http.connection import Connection
 from nexus_actors.http.errors import problem
 
 __all__ = ["Application", "Server", "serve"]
@@ -69,7 +68,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The address for a client, ``http://127.0.0.1:8000``; of a Unix socket its ``unix:/path``."""
+        """The address for a client: ``http://127.0.0.1:8000``, or ``unix:/path``."""
         return self.address if self.address.startswith("unix:") else f"http://{self.address}"
 
     @property
@@ -83,7 +82,7 @@ class Server:
         return len(self._connections)
 
     def stop_soon(self, drain: float | None = None) -> None:
-        """Ask for the stop, without waiting. ``drain`` (seconds) takes the place of the setting's."""
+        """Ask for the stop, without waiting. ``drain`` (seconds) replaces the setting's."""
         if drain is not None:
             self._drain = drain
         self._stop_asked.set()
@@ -91,7 +90,7 @@ class Server:
     async def stop(self, drain: float | None = None) -> None:
         """Stop gracefully and return when the last connection is closed.
 
-        1. No new connection is accepted; the app's ``stopping`` is set; idle connections are closed.
+        1. No new connection is accepted, the app's ``stopping`` is set, idle ones are closed.
         2. Requests in hand, and those already sent, get ``drain`` seconds.
         3. What is left is answered 503 where no reply has begun, then cut.
         """
@@ -206,7 +205,7 @@ async def serve(
 ) -> None:
     """Serve ``app`` until it is stopped or cancelled.
 
-    Use it with ``server = await nursery.start(serve, app, settings)``; then ``await server.stop()``.
+    Start it with ``server = await nursery.start(serve, app, settings)``; ``await server.stop()``.
 
     Policy:
         * ``bind`` takes the place of ``settings.bind``: ``host:port`` (port 0: any free one) or
@@ -250,7 +249,7 @@ def _refusal(limit: int) -> bytes:
         headers={"Retry-After": "1", "Connection": "close"},
     )
     lines = [b"HTTP/1.1 503 Service Unavailable"]
-    lines += [name + b": " + value for name, value in wire_headers(response)]
+    lines += [name + b": " + value for name, value in response.to_wire()]
     return b"\r\n".join(lines) + b"\r\n\r\n" + response.body
 
 
@@ -299,7 +298,7 @@ async def _open_unix(path: str) -> Any:
         try:
             probe = await trio.open_unix_socket(path)
         except OSError:
-            Path(path).unlink(missing_ok=True)
+            await trio.Path(path).unlink(missing_ok=True)
         else:
             await probe.aclose()
             raise OSError(errno.EADDRINUSE, "another node listens there")

@@ -1,4 +1,4 @@
-"""The connection's side of one websocket: between the ASGI server and the :class:`WebSocket` that a handler holds."""
+"""The connection's side of one websocket, between the server and what a handler holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import trio
 
 from nexus_actors.errors import ActorRestarted, ActorStopped, HTTPError, Unanswered
-from nexus_actors.http.connection import wire_headers
 from nexus_actors.http.errors import response_for_exception
 from nexus_actors.http.response import Response
 from nexus_actors.http.router import Match
@@ -22,7 +21,7 @@ OnRequest = Callable[[str, str, int, float, str, str], None]
 A websocket's method is ``WEBSOCKET``, its status 101 when it was opened."""
 
 SESSION_GRACE = 2.0
-"""Seconds that a handler gets to end by itself once its websocket is closed; then it is cancelled."""
+"""Seconds that a handler gets to end by itself once its websocket is closed."""
 CLOSE_GRACE = 1.0
 """Seconds that a client gets to answer our close."""
 
@@ -75,7 +74,7 @@ class Session:
     async def refuse(self, response: Response) -> None:
         """Answer the opening with a response, instead of opening."""
         response.headers["X-Request-ID"] = self._ws.id
-        headers = [*wire_headers(response), (b"connection", b"close")]
+        headers = [*response.to_wire(), (b"connection", b"close")]
         await self._send(
             {
                 "type": "websocket.http.response.start",

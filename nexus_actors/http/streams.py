@@ -1,4 +1,4 @@
-"""Replies that go on: server-sent events, and any async iterator sent in pieces as it yields them."""
+"""Replies that go on: server-sent events, and async iterators sent piece by piece."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A websocket as a handler sees it. It talks to the connection by two bounded queues, never to the socket."""
+"""A websocket as a handler sees it: two bounded queues to the connection, never the socket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import trio
 from nexus_actors.actors.bridge import bridged
 from nexus_actors.errors import NexusError
 from nexus_actors.http.encoding import decode_json, encode_json
-from nexus_actors.http.fields import Pairs
+from nexus_actors.http.fields import Headers, Pairs
 from nexus_actors.http.request import RequestHead
 
 __all__ = ["WebSocket", "WebSocketClosed"]
@@ -55,7 +55,7 @@ class WebSocket(RequestHead):
             async for message in ws:
                 await ws.send(message)
 
-    It has the request's head: ``headers``, ``query``, ``cookies``, ``path_params``, ``client``, ``id``.
+    It has its request's ``headers``, ``query``, ``cookies``, ``path_params``, ``client``, ``id``.
     """
 
     def __init__(
@@ -103,15 +103,13 @@ class WebSocket(RequestHead):
 
     @bridged
     async def accept(self, subprotocol: str | None = None, headers: Pairs = ()) -> None:
-        """Open it. Until then nothing can be received or sent, and raising answers as for a request.
+        """Open it. Until then nothing can be received or sent; raising answers as for a request.
 
         Raises:
             WebSocketClosed: the client has gone.
             ValueError: for a subprotocol that the client did not offer.
             RuntimeError: the second time.
         """
-        from nexus_actors.http.fields import Headers
-
         if self.accepted:
             raise RuntimeError("the websocket is accepted already")
         if subprotocol is not None and subprotocol not in self.subprotocols:
@@ -200,7 +198,7 @@ class WebSocket(RequestHead):
     # -- for the plugin's host -------------------------------------------------------------------
 
     def end(self, code: int = 1000, reason: str = "") -> None:
-        """Close it from outside the handler, without waiting: 1011 for a fault, 1012 for a restart."""
+        """Close it from outside the handler, at once: 1011 for a fault, 1012 for a restart."""
         if self.closed is None:
             self._outbox.append(Command("close", code=code, reason=reason))
             self._set_closed(code, reason)
@@ -222,7 +220,7 @@ class WebSocket(RequestHead):
             self._notify()
 
     async def next_command(self) -> Command:
-        """What the handler wants next; its last is always ``close``, unless the client was first."""
+        """What the handler wants next; the last is ``close``, unless the client was first."""
         while not self._outbox:
             await self._wait_change()
         command = self._outbox.popleft()
