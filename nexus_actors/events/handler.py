@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -111,7 +110,7 @@ def _check_options(
 def _is_seconds(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return value > 0 and not math.isnan(value)
+    return value > 0  # not so for nan
 
 
 def _check_function(function: object) -> str:

@@ -294,6 +294,14 @@ def test_a_frozen_object_is_copied_without_running_its_init_or_validators():
     assert copied.lines is not value.lines
 
 
+def test_a_frozen_set_is_copied_when_one_of_its_objects_is():
+    kind = attrs.make_class("ById", {"lines": attrs.field()}, frozen=True, eq=False)
+    value = frozenset({kind([1])})
+    (mine,), (theirs,) = value, cross(value)
+    assert theirs.lines == [1]
+    assert theirs.lines is not mine.lines
+
+
 def test_a_class_is_not_kept_alive_by_having_crossed():
     def cross_one() -> weakref.ref[type]:
         kind = attrs.make_class("Passing", {"x": attrs.field(default=1)}, frozen=True)
