@@ -1,0 +1,5 @@
+"""The command line: ``nexus run``, and the commands that make, check and look at plugins."""
+
+from nexus_actors.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,5 @@
+"""``python -m nexus_actors.cli`` is ``nexus``."""
+
+from nexus_actors.cli.app import main
+
+main()

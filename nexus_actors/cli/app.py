@@ -1,0 +1,141 @@
+"""What a user types: every command with its options. What each does is in the file of its name."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from nexus_actors import __version__
+from nexus_actors.cli.output import INTERNAL, USAGE, show_faults
+from nexus_actors.errors import Invalid
+
+__all__ = ["app", "main"]
+
+# Each command imports what it does when it is called: `nexus --help` need not load a web server.
+
+app = App(
+    name="nexus",
+    help="Runs plugins as supervised actors, and serves them over HTTP.",
+    help_epilogue="`nexus COMMAND --help` says more. Everything else: docs/commands.md",
+    version=__version__,
+)
+
+_Config = Annotated[
+    Path | None, Parameter(help="The settings file; nexus.toml where there is one.")
+]
+_Data = Annotated[Path | None, Parameter(help="The node's own folder; .nexus by default.")]
+
+
+def main(tokens: Sequence[str] | None = None) -> None:
+    """The console script ``nexus``: runs the command in ``tokens`` (``sys.argv``) and exits.
+
+    The exit code is 0 when all is well, 1 when the command could not do its work or found faults,
+    2 for a wrong option or setting, 70 for a fault of Nexus Actors itself, 130 after Ctrl-C.
+    """
+    sys.exit(_exit_code(tokens))
+
+
+def _exit_code(tokens: Sequence[str] | None) -> int:
+    try:
+        code = app(tokens, exit_on_error=False, result_action="return_value")
+        return code if isinstance(code, int) else 0
+    except CycloptsError:  # cyclopts has said what is wrong
+        return USAGE
+    except Invalid as invalid:
+        show_faults(invalid.faults)
+        return USAGE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `nexus plugins | head` has seen enough
+        sys.stderr.close()
+        return 0
+    except Exception:  # noqa: BLE001 - the boundary to the shell: whatever it is, say whose fault
+        traceback.print_exc()
+        print("nexus: this is a fault of Nexus Actors itself; please report it", file=sys.stderr)
+        return INTERNAL
+
+
+@app.command
+def run(
+    *,
+    plugins: Annotated[
+        list[Path] | None,
+        Parameter(
+            help="A folder of plugin folders; may be given several times. Without it: plugins in "
+            "the working folder where there is one, else the shipped ones.",
+            negative=(),
+        ),
+    ] = None,
+    bind: Annotated[str | None, Parameter(help="Where to serve: 127.0.0.1:8000.")] = None,
+    database_url: Annotated[
+        str | None,
+        Parameter(help="postgresql://... of a server; else the node runs its own."),
+    ] = None,
+    config: _Config = None,
+    data: _Data = None,
+) -> int:
+    """Run a node until Ctrl-C or SIGTERM."""
+    from nexus_actors.cli.run import run_node
+
+    return run_node(
+        {
+            "plugins": plugins,
+            "bind": bind,
+            "database_url": database_url,
+            "config": config,
+            "data": data,
+        }
+    )
+
+
+@app.command
+def new(
+    name: str,
+    /,
+    *,
+    dir: Annotated[Path, Parameter(help="The folder of plugin folders to make it in.")] = Path(
+        "plugins"
+    ),
+) -> int:
+    """Make a plugin that runs and whose tests pass.
+
+    Parameters
+    ----------
+    name
+        Lower-case letters and digits, words joined by hyphens: my-first-plugin.
+    """
+    from nexus_actors.cli.new import make_plugin
+
+    return make_plugin(name, dir)
+
+
+@app.command
+def check(*dirs: Path, config: _Config = None) -> int:
+    """Name every fault of every plugin, with place and fix.
+
+    Parameters
+    ----------
+    dirs
+        Folders of plugin folders, or plugin folders. Without any: what nexus run would load.
+    """
+    from nexus_actors.cli.check import check_plugins
+
+    return check_plugins(dirs, config)
+
+
+@app.command
+def plugins(
+    *,
+    json: Annotated[bool, Parameter(help="As JSON, for programs.", negative=())] = False,
+    config: _Config = None,
+    data: _Data = None,
+) -> int:
+    """Show the plugins of the node that runs on this data folder."""
+    from nexus_actors.cli.plugins import show_plugins
+
+    return show_plugins({"config": config, "data": data}, as_json=json)

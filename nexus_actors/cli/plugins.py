@@ -1,0 +1,119 @@
+"""``nexus plugins``: what the running node says about its plugins, over its control socket."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.text import Text
+
+from nexus_actors.cli.output import FAILED, OK, errors, out, state_text, why
+from nexus_actors.config import load_settings
+from nexus_actors.errors import NexusError
+from nexus_actors.node.control import control_path
+from nexus_actors.words import shown_path
+
+__all__ = ["NoNode", "ask_node", "show_plugins"]
+
+
+_NUMBERS = ("incarnation", "crashes", "waiting")
+
+
+class NoNode(NexusError):
+    """No node answers on the data folder; the message says what to do."""
+
+
+def show_plugins(flags: Mapping[str, object], *, as_json: bool = False) -> int:
+    """Print the plugins of the node; return the exit code.
+
+    Raises:
+        Invalid: a setting is wrong.
+    """
+    settings = load_settings(flags)
+    try:
+        answer = ask_node(settings.data_dir, "/v1/plugins")
+    except NoNode as error:
+        errors().print(Text(str(error)))
+        return FAILED
+    if as_json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        _show(answer)
+    return OK
+
+
+def ask_node(data: Path, path: str) -> Any:
+    """What the node on the data folder ``data`` answers to ``GET path``.
+
+    Raises:
+        NoNode: there is none, it does not answer, or it is somebody else's.
+    """
+    socket = control_path(data)
+    folder = shown_path(data)
+    start = "start one with `nexus run`, or name its data folder with --data"
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), timeout=10.0) as client:
+            return client.get(f"http://node{path}").raise_for_status().json()
+    except httpx.ConnectError as error:
+        if _errno_of(error) == errno.EACCES:
+            owner = _owner_of(socket)
+            raise NoNode(f"the node in {folder} is {owner}: ask as {owner}") from None
+        raise NoNode(f"no node runs in {folder}: {start}") from None
+    except (httpx.HTTPError, ValueError) as error:
+        raise NoNode(f"the node in {folder} did not answer {path}: {error}") from None
+
+
+def _errno_of(error: BaseException) -> int | None:
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError):
+            return found.errno
+        found = found.__cause__ or found.__context__
+    return None
+
+
+def _owner_of(socket: Path) -> str:
+    try:
+        return socket.owner()
+    except (OSError, KeyError):
+        return "another user's"
+
+
+def _show(answer: Any) -> None:
+    """A line for each plugin, and below it why it does not run and what it serves."""
+    console = out()
+    rows = [
+        (
+            plugin["name"],
+            plugin.get("version", ""),
+            plugin["state"],
+            *(str(plugin[number]) for number in _NUMBERS),
+        )
+        for plugin in answer["plugins"]
+    ]
+    header = ("plugin", "version", "state", *_NUMBERS)
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    console.print(_line(header, widths), style="bold")
+    for row, plugin in zip(rows, answer["plugins"], strict=True):
+        console.print(_line(row, widths))
+        if why(plugin):
+            console.print(Text(f"  {why(plugin)}", style="italic"))
+        for route in plugin["routes"]:
+            console.print(Text(f"  {route['method']} {route['path']}", style="dim"))
+    if answer["disabled"]:
+        console.print(f"Switched off: {', '.join(answer['disabled'])}")
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> Text:
+    """Words to the left, numbers to the right, the state in its colour."""
+    name, version, state, *numbers = (
+        cell.ljust(width) if index < 3 else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    coloured = state_text(state.strip())
+    coloured.pad_right(len(state) - len(coloured))
+    return Text("  ").join([Text(name), Text(version), coloured, *map(Text, numbers)])

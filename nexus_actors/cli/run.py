@@ -1,0 +1,150 @@
+"""``nexus run``: from settings to a running node, and what it says on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+from rich.text import Text
+
+from nexus_actors import log
+from nexus_actors.actors import ActorCell
+from nexus_actors.actors.faults import collapse
+from nexus_actors.cli.loading import Loaded, load
+from nexus_actors.cli.output import FAILED, counted, errors, out, plain_table, state_text, why
+from nexus_actors.cli.settled import on_the_way
+from nexus_actors.config import load_settings
+from nexus_actors.node import CannotStart, Node
+from nexus_actors.node.health import describe_plugin
+from nexus_actors.node.signals import run_until_signalled
+from nexus_actors.words import mask_url, shown_path
+
+__all__ = ["run_node"]
+
+_PATIENCE = 10.0
+"""Seconds after which the table is shown though plugins are still on their way."""
+_NOTICE = 0.7
+"""Seconds after which a start that is not over says what it waits for."""
+
+_logger = log.get_logger("nexus.node")
+
+
+def run_node(flags: Mapping[str, object]) -> int:
+    """Run a node until it is told to stop; return the exit code.
+
+    Raises:
+        Invalid: a setting is wrong, or a plugin folder cannot be read.
+    """
+    settings = load_settings(flags)
+    log.configure(
+        json={"json": True, "console": False}.get(settings.node.log_format),
+        level=settings.node.log_level,
+    )
+    loaded = load(settings)
+    _say_faults(loaded)
+    try:
+        node = Node(settings, loaded.plan)
+
+        async def show(node: Node) -> None:
+            await _show_start(node, loaded)
+
+        return trio.run(run_until_signalled, node, show)
+    except* CannotStart as group:
+        error = collapse(group)
+        errors().print(Text.assemble(("cannot start: ", "bold red"), str(error)))
+    return FAILED
+
+
+def _say_faults(loaded: Loaded) -> None:
+    """Through the log, as everything that goes wrong with a node."""
+    for strange in loaded.strange:
+        _logger.warning(str(strange))
+    for refused in loaded.plan.refused:
+        _logger.error(f"{refused.name} is not started: {counted(len(refused.faults), 'fault')}")
+        for fault in refused.faults:
+            _logger.error(f"  {fault}")
+
+
+async def _show_start(node: Node, loaded: Loaded) -> None:
+    """Say what runs and where, once the plugins are up; again, if some came late."""
+    with trio.move_on_after(_NOTICE) as quick:
+        await _wait_up(node)
+    if quick.cancelled_caught:
+        for line in _waited_for(node):
+            out().print(line)
+        with trio.move_on_after(_PATIENCE):
+            await _wait_up(node)
+    _show_table(node, loaded)
+    if _coming(node):
+        await _wait_up(node)
+        _show_table(node, loaded)
+
+
+async def _wait_up(node: Node) -> None:
+    while _coming(node):
+        async with trio.open_nursery() as nursery:
+
+            async def changed(wait: object) -> None:
+                await wait()  # type: ignore[operator]
+                nursery.cancel_scope.cancel()
+
+            for cell in node.cells():
+                nursery.start_soon(changed, cell.wait_changed)
+
+
+def _coming(node: Node) -> set[str]:
+    return on_the_way(
+        {cell.name: cell.state for cell in node.cells()},
+        {plugin.name: plugin.manifest.requires for plugin in node.plan.plugins},
+        database_ready=node.database is None or node.database.state == "ready",
+    )
+
+
+def _waited_for(node: Node) -> list[str]:
+    """What the start is waiting for, in words."""
+    lines = []
+    database = node.database
+    if database is not None and database.state != "ready":
+        url = node.settings.database_url
+        if url is not None:
+            lines.append(f"Waiting for the database at {mask_url(url)}: {database.reason} ...")
+        else:
+            folder = shown_path(node.settings.data_dir)
+            lines.append(f"Preparing the database in {folder} (longest at the first start) ...")
+    starting = [cell.name for cell in node.cells() if cell.state == "starting"]
+    if starting:
+        lines.append(f"Starting {', '.join(starting)} ...")
+    return lines
+
+
+def _why(cell: ActorCell, loaded: Loaded) -> str:
+    for refused in loaded.plan.refused:
+        if refused.name == cell.name:
+            faults = counted(len(refused.faults), "fault")
+            return f"not started for {faults}, named above and by `nexus check`"
+    return why(describe_plugin(cell, reasons=True)) or cell.state
+
+
+def _show_table(node: Node, loaded: Loaded) -> None:
+    console = out()
+    cells = node.cells()
+    if cells:
+        table = plain_table("plugin", "state", "routes")
+        for cell in cells:
+            routes = node.router.routes(cell.name)
+            table.add_row(
+                cell.name,
+                state_text(cell.state),
+                Text("\n".join(f"{route.method} {route.path}" for route in routes)),
+            )
+        console.print(table)
+        for cell in cells:
+            if cell.state != "running":
+                console.print(Text(f"{cell.name}: {_why(cell, loaded)}"))
+    else:
+        where = ", ".join(map(shown_path, loaded.dirs))
+        console.print(f"No plugins in {where}. `nexus new NAME` makes one.")
+    if node.plan.disabled:
+        console.print(f"Switched off: {', '.join(node.plan.disabled)}")
+    assert node.server is not None
+    console.print(Text.assemble("Serving on ", (node.server.url, "bold"), ". Ctrl-C stops it."))
