@@ -35,14 +35,32 @@ def plugin_folder(path: Path) -> Path | None:
     return None
 
 
+class _PluginModule(pytest.Module):
+    """A test module of a plugin: every plugin may call its own ``tests/test_plugin.py``."""
+
+    def _getobj(self) -> Any:
+        # pytest's default way to import allows each file name once in a whole run
+        options = self.config.option
+        before, options.importmode = options.importmode, "importlib"
+        try:
+            return super()._getobj()  # type: ignore[no-untyped-call]
+        finally:
+            options.importmode = before
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_pycollect_makemodule(module_path: Path) -> None:
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> _PluginModule | None:
     """Make the plugin importable by its short name before its tests are imported."""
     folder = plugin_folder(module_path)
-    if folder is not None:
-        from nexus_actors.plugin.importing import open_folder
+    if folder is None:
+        return None
+    from nexus_actors.plugin.importing import open_folder
 
-        open_folder(folder.name.replace("_", "-"), folder)
+    open_folder(folder.name.replace("_", "-"), folder)
+    module: _PluginModule = _PluginModule.from_parent(parent, path=module_path)
+    return module
 
 
 @pytest.hookimpl(trylast=True)
