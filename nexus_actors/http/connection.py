@@ -150,7 +150,10 @@ class Connection(TCPServer):
                 self._head_since = math.inf
             elif self._head_since == math.inf:
                 self._head_since = trio.current_time()
-            with trio.CancelScope(deadline=self._read_deadline()) as self._reading:
+            with trio.CancelScope() as self._reading:
+                # set inside: a scope entered after its deadline would not even try, and what has
+                # arrived already is to be read
+                self._reading.deadline = self._read_deadline()
                 try:
                     data = await self.stream.receive_some(MAX_RECV)
                 except (trio.ClosedResourceError, trio.BrokenResourceError):
