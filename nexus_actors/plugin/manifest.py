@@ -8,7 +8,7 @@ here) is checked in Python; cattrs then makes the classes.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,7 +180,7 @@ def parse_manifest(
     document = read_json(text, where)
     faults = schema_faults(document, where)
     if isinstance(document, dict):
-        faults += _further_faults(document, where)
+        faults += [*_further_faults(document, where, {fault.where for fault in faults})]
         if folder is not None:
             faults += _place_faults(document, where, folder)
         if check_installed:
@@ -216,8 +216,10 @@ def module_name(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _further_faults(document: Mapping[str, Any], where: str) -> Iterator[Fault]:
-    """What the schema cannot say; values of a wrong type are left to the schema."""
+def _further_faults(
+    document: Mapping[str, Any], where: str, refused: Collection[str]
+) -> Iterator[Fault]:
+    """What the schema cannot say; values it ``refused``, by their places, are left alone."""
     name = document.get("name")
     if isinstance(name, str) and keyword.iskeyword(module_name(name)):
         yield Fault(
@@ -235,7 +237,7 @@ def _further_faults(document: Mapping[str, Any], where: str) -> Iterator[Fault]:
     for index, text in _texts(document.get("requires")):
         if text == name:
             yield Fault(f"{where}: requires[{index}]", "is the plugin itself", "take it away")
-    yield from _configuration_faults(document.get("configuration"), where)
+    yield from _configuration_faults(document.get("configuration"), where, refused)
     supervision = document.get("supervision")
     backoff = supervision.get("backoff") if isinstance(supervision, dict) else None
     if isinstance(backoff, dict):
@@ -272,7 +274,9 @@ def _specifiers(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield place, text
 
 
-def _configuration_faults(configuration: object, where: str) -> Iterator[Fault]:
+def _configuration_faults(
+    configuration: object, where: str, refused: Collection[str]
+) -> Iterator[Fault]:
     if not isinstance(configuration, dict):
         return
     for name, raw in configuration.items():
@@ -283,11 +287,8 @@ def _configuration_faults(configuration: object, where: str) -> Iterator[Fault]:
                 "this name is taken: `enabled = false` switches the plugin off",
                 'write for example "active"',
             )
-        try:
-            option = _CONVERTER.structure(raw, Option)
-        except Exception:  # noqa: BLE001 - of a wrong shape, which the schema has said better
-            continue
-        yield from option_faults(option, place)
+        if not any(one == place or one.startswith((f"{place}.", f"{place}[")) for one in refused):
+            yield from option_faults(_CONVERTER.structure(raw, Option), place)
 
 
 def _place_faults(document: Mapping[str, Any], where: str, folder: Path) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
 from nexus_actors.errors import Fault
 from nexus_actors.words import nearest, plain, shown, type_name
@@ -49,9 +51,21 @@ def manifest_schema() -> Mapping[str, Any]:
     return schema
 
 
+def _pattern(
+    _validator: object, pattern: str, instance: object, _schema: object
+) -> Iterator[ValidationError]:
+    """JSON Schema's ``$`` is the very end of the text; Python's lets a line end follow."""
+    exact = re.sub(r"\$(?=\||$)", r"\\Z", pattern)
+    if isinstance(instance, str) and not re.search(exact, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+_Validator: Any = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
+
+
 @cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(manifest_schema())
+def _validator() -> Any:
+    return _Validator(manifest_schema())
 
 
 def path_words(path: Iterable[str | int]) -> str:
