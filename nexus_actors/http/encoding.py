@@ -150,6 +150,8 @@ def _with_position(data: bytes, message: str) -> str:
         why, offset = "it ends too early", len(data)
     else:
         why, offset = match["why"], min(int(match["byte"]), len(data))
+        if why == "trailing characters":  # told one too far, unlike all others
+            offset -= 1
     before = data[:offset].decode("utf-8", "replace")
     line = before.count("\n") + 1
     column = len(before) - (before.rfind("\n") + 1) + 1

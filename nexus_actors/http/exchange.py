@@ -49,6 +49,8 @@ class Exchange:
         self.incoming = incoming
         self.status = 0
         """The status that was sent; 0 before."""
+        self.reading_body = False
+        """Whether the body is being waited for, so that a delay is the client's."""
         self._send = send
 
     @property
@@ -155,7 +157,9 @@ class Exchange:
         Raises:
             HTTPError: 413, or 400 where the client went away.
         """
+        self.reading_body = True
         await self.request.body()
+        self.reading_body = False
 
     def _headers(self, response: Response) -> list[tuple[bytes, bytes]]:
         response.headers["X-Request-ID"] = self.request.id

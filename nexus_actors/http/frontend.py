@@ -210,7 +210,7 @@ class FrontEnd(QuartTrio):
             if not isinstance(found, Match):
                 return _refusal(found, request)
             if not found.route.options.stream:
-                await request.body()
+                await exchange.read_body()
             return await found.route.target.request(request, deadline)
 
         call: CallNext = innermost
@@ -241,7 +241,7 @@ class FrontEnd(QuartTrio):
             )
         if exchange.gone:
             return None
-        if isinstance(found, Match) and not (found.route.options.stream or incoming.body_complete):
+        if exchange.reading_body:
             return problem(408, "the body did not arrive in time", request_id=request.id)
         return problem(504, "there was no reply in time", request_id=request.id)
 

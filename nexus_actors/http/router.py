@@ -290,7 +290,7 @@ class Router:
 
 def allow_header(methods: Iterable[str]) -> tuple[str, ...]:
     """What a path with routes for ``methods`` answers: HEAD comes with GET, OPTIONS always."""
-    found = {method for method in methods if method != "WEBSOCKET"}
+    found = set(methods) - {"WEBSOCKET", "OPTIONS"}
     if "GET" in found:
         found.add("HEAD")
     return (*sorted(found), "OPTIONS")
