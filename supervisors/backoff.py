@@ -67,7 +67,7 @@ def pause(backoff: Backoff | None, tries: int, rng: random.Random) -> float:
     if backoff is None or tries <= 0:
         return 0.0
     try:
-        grown = backoff.first * backoff.factor ** (tries - 1)
+        grown = backoff.first * float(backoff.factor) ** (tries - 1)
     except OverflowError:
         grown = backoff.maximum
     return min(backoff.maximum, grown) * (1 + backoff.jitter * rng.uniform(-1, 1))

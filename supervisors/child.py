@@ -39,6 +39,7 @@ class Child:
 
     __slots__ = (
         "_changed",
+        "_ended_event",
         "_fault",
         "_on_stop",
         "_scope",
@@ -84,6 +85,7 @@ class Child:
         self._scope = trio.CancelScope()
         self._stop_event: trio.Event | None = None
         self._on_stop: list[Callable[[], None]] = []
+        self._ended_event: trio.Event | None = None
         self._fault: ExitReason | None = None  # what an on_stop callback raised
         self._changed = changed
 
@@ -132,6 +134,14 @@ class Child:
             if self.stop_requested:
                 self._stop_event.set()
         await self._stop_event.wait()
+
+    async def wait_ended(self) -> ExitReason:
+        """Wait until the child has ended; give its exit reason. For others than the child."""
+        if self._ended_event is None:
+            self._ended_event = trio.Event()
+        while self.exit_reason is None:
+            await self._ended_event.wait()
+        return self.exit_reason
 
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the child is asked to stop; now, if it already was.
@@ -210,4 +220,6 @@ class Child:
             self.state = "ended"
         self.exit_reason = reason
         self._on_stop.clear()
+        if self._ended_event is not None:
+            self._ended_event.set()
         self._changed(self)

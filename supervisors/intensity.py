@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-__all__ = ["add_restart"]
+from bisect import insort
+from collections import deque
+
+__all__ = ["RestartWindow"]
 
 
-def add_restart(
-    restarts: tuple[float, ...], now: float, intensity: int, period: float
-) -> tuple[tuple[float, ...], bool]:
-    """Count a restart at `now` (seconds); give back the new window and whether it is still allowed.
+class RestartWindow:
+    """The restarts of the last `period` seconds. It is told the time and reads no clock.
 
-    `restarts` holds the times of earlier restarts, newest first. The window is inclusive: a restart
-    exactly `period` seconds ago still counts. No more than ``intensity + 1`` times are kept.
+    The window is inclusive, as in OTP: a restart exactly `period` seconds ago still counts.
     """
-    counted = sorted((now, *restarts), reverse=True)  # a paused restart may be counted ahead
-    window = [time for time in counted if time >= now - period][: intensity + 1]
-    return tuple(window), len(window) <= intensity
+
+    def __init__(self, intensity: int, period: float) -> None:
+        self.intensity = intensity
+        self.period = period
+        self._times: deque[float] = deque(maxlen=intensity + 1)  # in order; more decide nothing
+
+    def __len__(self) -> int:
+        """How many restarts count at present, at most one more than are allowed."""
+        return len(self._times)
+
+    def add(self, now: float) -> bool:
+        """Count a restart at `now` (seconds); tell whether it is still allowed.
+
+        Times may be ahead of those of later calls: a paused restart is counted when it is planned.
+        """
+        times = self._times
+        while times and times[0] < now - self.period:
+            times.popleft()
+        if not times or times[-1] <= now:
+            times.append(now)
+        else:
+            kept = list(times)
+            insort(kept, now)
+            self._times = deque(kept, maxlen=times.maxlen)  # keeps the newest
+        return len(self._times) <= self.intensity

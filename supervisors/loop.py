@@ -20,7 +20,7 @@ from .child import Child
 from .errors import NoProc, SupervisorError
 from .exits import KILLED, SHUTDOWN, ExitReason, FailedToStart, shutdown_with
 from .inbox import Call, Inbox
-from .intensity import add_restart
+from .intensity import RestartWindow
 from .reports import (
     Action,
     ChildTerminated,
@@ -81,7 +81,7 @@ class Loop:
         self._backoff: Final = backoff
         self._rng: Final = rng
         self._inbox: Final = Inbox()
-        self._restarts: tuple[float, ...] = ()
+        self._restarts: Final = RestartWindow(flags.intensity, flags.period)
         self._tasks = 0  # children's tasks that have not ended
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
@@ -255,7 +255,7 @@ class Loop:
         if self._backoff is not None and now - child.started_at >= self._backoff.reset_after:
             slot.tries = 0
         wait = self._pause(slot)
-        allowed = self._count_restart(now + wait)
+        allowed = self._restarts.add(now + wait)
         self._report_terminated(slot, reason, "restart" if allowed else "give_up", wait)
         if not allowed:
             return self._give_up(slot)
@@ -272,11 +272,6 @@ class Loop:
         wait = pause(self._backoff, slot.tries, self._rng)
         slot.tries += 1
         return wait
-
-    def _count_restart(self, at: float) -> bool:
-        flags = self.flags
-        self._restarts, allowed = add_restart(self._restarts, at, flags.intensity, flags.period)
-        return allowed
 
     def _give_up(self, slot: Slot) -> ExitReason:
         self._report(
@@ -313,7 +308,7 @@ class Loop:
             self._inbox.post(self._on_retry, self._retry_key(slot))
             return None
         at = trio.current_time() + wait
-        if not self._count_restart(at):
+        if not self._restarts.add(at):
             return self._give_up(slot)
         self._report(RetryScheduled, id=slot.spec.id, pause=wait, tries=slot.tries)
         await self._stop(one for one in self._team(slot)[::-1] if one is not slot)
@@ -324,7 +319,7 @@ class Loop:
         slot = self._slot_to_retry(key)
         if slot is None or not slot.restarting:  # terminated, or started by a sibling's restart
             return None
-        if not self._count_restart(trio.current_time()):
+        if not self._restarts.add(trio.current_time()):
             return self._give_up(slot)
         return await self._try(slot)
 

@@ -60,7 +60,7 @@ class ChildSpec:
     """Further arguments of ``start``. A pool adds those of each ``start_child`` call."""
 
     def __attrs_post_init__(self) -> None:
-        faults = check_childspec(attrs.asdict(self, recurse=False), None)
+        faults = check_childspec(self, None)
         if faults:
             raise InvalidSpec(faults)
         if self.shutdown is None:
@@ -153,7 +153,7 @@ def check_children(
     for spec in given:
         found = check_childspec(spec, flags.auto_shutdown)
         if not found:
-            one = spec if isinstance(spec, ChildSpec) else ChildSpec.from_mapping(spec)
+            one = spec if isinstance(spec, ChildSpec) else ChildSpec(**cast("dict[str, Any]", spec))
             if one.id in seen:
                 words = "two children have this id"
                 found = [SpecFault(f"child {one.id!r}", ("duplicate_child_name", one.id), words)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from .child import Child
 from .errors import (
@@ -93,7 +93,7 @@ class StaticLoop(Loop):
         faults = check_childspec(given, self.flags.auto_shutdown)
         if faults:
             raise InvalidSpec(faults)
-        spec = given if isinstance(given, ChildSpec) else ChildSpec.from_mapping(given)
+        spec = given if isinstance(given, ChildSpec) else ChildSpec(**cast("dict[str, Any]", given))
         present = self._slots.get(spec.id)
         if present is not None:
             if present.child is not None:

@@ -1,0 +1,31 @@
+"""The window of restarts: inclusive, told the time, never larger than needed."""
+
+import pytest
+
+from supervisors.intensity import RestartWindow
+
+
+@pytest.mark.parametrize(
+    ("intensity", "times", "allowed"),
+    [
+        (0, [0.0], [False]),
+        (1, [0.0, 0.0], [True, False]),
+        (1, [0.0, 5.0], [True, False]),  # exactly a period ago still counts
+        (1, [0.0, 5.001], [True, True]),
+        (3, [2.0, 3.0, 4.0, 4.5], [True, True, True, False]),
+        (3, [-2.0, 3.0, 4.0, 4.5], [True, True, True, True]),
+        (2, [0, 1, 2, 7.5, 8], [True, True, False, True, True]),
+        (2, [10.0, 7.0, 8.0], [True, True, False]),  # one was planned ahead
+        (2, [10.0, 3.0, 9.0], [True, True, True]),
+    ],
+)
+def test_a_restart_is_allowed_while_no_more_fall_into_the_window(intensity, times, allowed):
+    window = RestartWindow(intensity, 5.0)
+    assert [window.add(time) for time in times] == allowed
+
+
+def test_no_more_times_are_kept_than_it_takes_to_decide():
+    window = RestartWindow(3, 5.0)
+    for step in range(100):
+        window.add(step / 100)
+    assert len(window) == 4
