@@ -1,7 +1,7 @@
-"""PostgreSQL for plugins: the adapter an author uses, the errors an author catches, and the node's engine."""
+"""PostgreSQL for plugins: the adapter, the errors an author catches, and what the node runs."""
 
 from nexus_actors.database.adapter import DatabaseAdapter, Detached, Record
-from nexus_actors.database.database import Database, DatabaseStatistics, Settings
+from nexus_actors.database.database import Database, DatabaseStatistics
 from nexus_actors.database.embedded import DataFolderInUse, EmbeddedFailed, EmbeddedServer
 from nexus_actors.database.errors import (
     CheckViolation,
@@ -20,6 +20,7 @@ from nexus_actors.database.errors import (
     UniqueViolation,
     WrongParameter,
 )
+from nexus_actors.database.settings import Settings
 from nexus_actors.database.transaction import Transaction, current_transaction
 from nexus_actors.errors import DatabaseUnavailable
 

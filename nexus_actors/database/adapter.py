@@ -10,8 +10,9 @@
         await self.db.execute("INSERT INTO orders (item) VALUES ($1)", "tea")
 
 Each statement takes a connection from the plugin's pool and gives it back; those inside
-``transaction()`` share one (:mod:`nexus_actors.database.transaction` says whose do). A statement ends
-with the deadline of the message that is being handled: it is cancelled in PostgreSQL, not left running.
+``transaction()`` share one (:mod:`nexus_actors.database.transaction` says whose do). A statement
+ends with the deadline of the message that is being handled: it is cancelled in PostgreSQL, not left
+running.
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ class DatabaseAdapter:
 
         Args:
             isolation: ``read_committed`` (PostgreSQL's default), ``repeatable_read`` or
-                ``serializable``; the latter two may end in :class:`SerializationFailure`, upon which
-                the block is to be run again.
+                ``serializable``; the latter two may end in :class:`SerializationFailure`, upon
+                which the block is to be run again.
             read_only: PostgreSQL refuses writing statements in it.
         """
         return Transaction(self._engine, isolation=isolation, read_only=read_only)
@@ -136,7 +137,7 @@ class DatabaseAdapter:
 
 
 class Detached(DatabaseAdapter):
-    """What ``self.db`` is on a plugin that no node runs, in a unit test: every method says what to do."""
+    """What ``self.db`` is on a plugin that no node runs: all it does is give advice."""
 
     def __init__(self, plugin: str = "this plugin") -> None:
         self._plugin = plugin
@@ -153,6 +154,6 @@ class Detached(DatabaseAdapter):
 
     def _not_in_node(self) -> NotInNode:
         return NotInNode(
-            f"{self._plugin} runs in no node, so it has no database: assign plugin.db = AsyncMock() in a "
-            "unit test, or use nexus_actors.testing.TestApplication for a real one"
+            f"{self._plugin} runs in no node and has no database: assign plugin.db = AsyncMock() "
+            "in a unit test, or use nexus_actors.testing.TestApplication for a real one"
         )

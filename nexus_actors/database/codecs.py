@@ -24,7 +24,7 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, asyncpg.Record):
         return dict(value.items())
-    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
+    raise TypeError(f"a value of the type {type(value).__name__} cannot be written as JSON")
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_plain)

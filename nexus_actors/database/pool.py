@@ -1,12 +1,12 @@
-"""The connections of one plugin: opened when needed, lent to one piece of work at a time, closed when idle.
+"""The connections of one plugin: opened when needed, lent to one user at a time, closed when idle.
 
 Everything here runs in the asyncio thread (:mod:`nexus_actors.database.thread`). The rule that the
-fault tests hold it to: however a piece of work ends, its connection is afterwards either back in the
-pool with nothing running on it, or closed and its place free.
+fault tests hold it to: however a piece of work ends, its connection is afterwards either back in
+the pool with nothing running on it, or closed and its place free.
 
-asyncpg's own pool is not used: it asks the server to reset the session at every return (a round trip
-each time), and takes a connection out of its count when a cancelled caller does not come back for it.
-Here a statement that leaves traces in its session costs the session instead.
+asyncpg's own pool is not used: it asks the server to reset the session at every return (a round
+trip each time), and takes a connection out of its count when a cancelled caller does not come back
+for it. Here a statement that leaves traces in its session costs the session instead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["Connection", "Job", "Lease", "Pool", "PoolStatistics"]
 Connection = asyncpg.Connection  # its type parameter says the class of rows, always Record here
 
 SETTLING = 5.0
-"""Seconds in which a cancelled statement must have ended in PostgreSQL; its connection is cut else."""
+"""Seconds for a cancelled statement to end in PostgreSQL, before its connection is cut."""
 
 Kind = Literal["execute", "fetch", "fetchrow", "fetchval", "executemany"]
 
@@ -82,9 +82,10 @@ class Pool:
     _reaper: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     _closed: bool = attrs.field(default=False, init=False)
+    _all_back: asyncio.Event | None = attrs.field(default=None, init=False)  # set while closing
 
     def statistics(self) -> PoolStatistics:
-        """What there is just now. May be called from any thread; the numbers are then approximate."""
+        """What there is just now; from another thread the numbers are approximate."""
         return PoolStatistics(self._open, len(self._idle), len(self._waiting), self.maximum)
 
     async def perform(self, job: Job) -> Any:
@@ -102,7 +103,7 @@ class Pool:
         return result
 
     async def lease(self, begin: str) -> Lease:
-        """Take a connection out of the pool and begin a transaction on it with the statement ``begin``."""
+        """Take a connection out of the pool and begin a transaction with ``begin``."""
         connection = await self._acquire()
         lease = Lease(self, connection)
         try:
@@ -124,9 +125,11 @@ class Pool:
                 waiter.set_exception(_closing())
         closing = [asyncio.ensure_future(_close(connection)) for connection, _ in self._idle]
         self._idle.clear()
-        deadline = asyncio.get_running_loop().time() + timeout
-        while self._lent and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
+        if self._lent:
+            self._all_back = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._all_back.wait()
         for connection in self._lent:
             connection.terminate()
         self._lent.clear()
@@ -184,6 +187,8 @@ class Pool:
 
     def _release(self, connection: Connection[Any], *, reuse: bool) -> None:
         self._lent.discard(connection)
+        if self._all_back is not None and not self._lent:
+            self._all_back.set()
         if connection.is_closed() or self._closed:
             connection.terminate()
             self._free_place()
@@ -242,7 +247,7 @@ class Pool:
 
 @attrs.define(eq=False)
 class Lease:
-    """A connection held for one transaction. One piece of work at a time; the holder sees to that."""
+    """A connection held for one transaction. The holder sees to one piece of work at a time."""
 
     pool: Pool
     connection: Connection[Any]
@@ -264,7 +269,7 @@ class Lease:
         return result
 
     async def end(self, sql: str) -> str:
-        """Run the last statement, ``COMMIT`` or ``ROLLBACK``, give the connection back, return the tag."""
+        """Run the last statement (``COMMIT``), give the connection back, return the tag."""
         self._check()
         try:
             tag = await run(self.connection, Job("execute", sql, ()))
@@ -298,7 +303,7 @@ class Lease:
 
 
 async def run(connection: Connection[Any], job: Job) -> Any:
-    """Run a job and put what goes wrong in words (:func:`nexus_actors.database.errors.translate`)."""
+    """Run a job; what goes wrong is put in words by :func:`~.errors.translate`."""
     try:
         match job.kind:
             case "execute":
@@ -311,7 +316,9 @@ async def run(connection: Connection[Any], job: Job) -> Any:
                 return await connection.fetchval(job.sql, *job.args)
             case "executemany":
                 return await connection.executemany(job.sql, job.args)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - every one is raised again, most in other words
+        if is_connection_lost(error):
+            connection.terminate()
         # What is raised instead says everything; asyncpg's own message holds values.
         wanted = await _wanted(connection, job, error)
         raise translate(error, job.sql, wanted=wanted, args=job.args) from None
@@ -320,9 +327,9 @@ async def run(connection: Connection[Any], job: Job) -> Any:
 async def settle(connection: Connection[Any]) -> None:
     """After a cancelled statement: wait until PostgreSQL has ended it, or cut the connection.
 
-    asyncpg has asked the server to cancel; the next statement waits for the answer. Here the next one
-    is ``SELECT 1``, so that no later statement can be hit by a late cancellation. Errors of it are fine
-    (the transaction may be spoiled): they are answers.
+    asyncpg has asked the server to cancel; the next statement waits for the answer. Here the next
+    one is ``SELECT 1``, so that no later statement can be hit by a late cancellation. Errors of it
+    are fine (the transaction may be spoiled): they are answers.
     """
     try:
         async with asyncio.timeout(SETTLING):

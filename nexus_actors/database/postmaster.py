@@ -1,9 +1,9 @@
 """What a ``postmaster.pid`` file says, and what to do about it before PostgreSQL is started again.
 
-PostgreSQL writes its process id into ``postmaster.pid`` and, at the next start, believes that it still
-runs while any process has that id. Three times that is wrong: the process is a zombie nobody reaped,
-it is another program that got the same id (usual after a container's restart), or it is the server a
-killed node left behind. The first two would keep PostgreSQL from starting for ever.
+PostgreSQL writes its process id into ``postmaster.pid`` and, at the next start, believes that it
+still runs while any process has that id. Three times that is wrong: the process is a zombie nobody
+reaped, it is another program that got the same id (usual after a container's restart), or it is the
+server a killed node left behind. The first two would keep PostgreSQL from starting for ever.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import psutil  # type: ignore[import-untyped]
 __all__ = ["PidFile", "Verdict", "disown", "look", "read_pid_file"]
 
 Verdict = Literal["absent", "stale", "mistaken", "running"]
-"""absent: no file. stale: no such process; PostgreSQL sees that itself. mistaken: a process with that
-id, but not our server (a zombie, or another program). running: a live server of this very folder."""
+"""absent: no file. stale: no such process; PostgreSQL sees that itself. mistaken: a process with
+that id, but not our server (a zombie, or another program). running: a server of this folder."""
 
 _NO_PROCESS = 4_194_305  # one above the highest process id Linux can have (2**22)
 

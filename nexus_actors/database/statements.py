@@ -1,7 +1,7 @@
-"""What the text of an SQL statement says about itself: its short form, the traces it leaves, the permission it dodges.
+"""What the text of a statement tells: its short form, traces it leaves, permissions it dodges.
 
-The text is read only roughly (comments and quoted text set aside, then words are looked for). Where it
-is in doubt it errs to the dear side: a connection too many is closed, never one too few.
+The text is read only roughly (comments and quoted text set aside, then words are looked for). Where
+it is in doubt it errs to the dear side: a connection too many is closed, never one too few.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def shorten(sql: str, length: int = 80) -> str:
 
 
 def leaves_traces(sql: str) -> bool:
-    """Whether the session is another one after this statement, so that its connection is not reused.
+    """Whether the session is changed by this statement, so that its connection is not reused.
 
-    ``SET``, ``LISTEN``, temporary tables, session advisory locks and the like outlive the statement:
-    the next user of a pooled connection would inherit them. ``SET LOCAL`` and
+    ``SET``, ``LISTEN``, temporary tables, session advisory locks and the like outlive the
+    statement: the next user of a pooled connection would inherit them. ``SET LOCAL`` and
     ``pg_advisory_xact_lock`` end with their transaction and are fine.
     """
     return _traces(sql) if len(sql) <= _CACHED else _traces.__wrapped__(sql)
@@ -67,13 +67,14 @@ def _traces(sql: str) -> bool:
 def lifts_read_only(sql: str) -> bool:
     """Whether the statement could switch a read-only session back to writing.
 
-    Quoted text is looked through as well: ``set_config('transaction_read_only', ...)`` names it there.
+    Quoted text is looked through as well: ``set_config('transaction_read_only', ...)`` names it
+    there.
     """
     return _LIFTS_READ_ONLY.search(sql) is not None
 
 
 def schema_name(plugin: str) -> str:
-    """The schema of a plugin: its name with underscores; ``my-first-plugin`` has ``my_first_plugin``.
+    """The schema of a plugin: ``my-first-plugin`` has ``my_first_plugin``.
 
     PostgreSQL's own names are stepped aside from (``public`` becomes ``plugin_public``).
 

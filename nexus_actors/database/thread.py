@@ -1,18 +1,20 @@
-"""One thread with an asyncio loop of its own, and the batched hand-over of work between it and Trio.
+"""A thread with an asyncio loop of its own, and the batched hand-over of work between it and Trio.
 
-asyncpg wants an asyncio loop. Stepping one inside Trio costs two scheduler passes for each wake-up of
-the socket; a thread of its own costs one hand-over each way for each *piece of work*, and when many
-are under way at once they share it: whoever finds the other side already called does not call again.
+asyncpg wants an asyncio loop. Stepping one inside Trio costs two scheduler passes for each wake-up
+of the socket; a thread of its own costs one hand-over each way for each *piece of work*, and when
+many are under way at once they share it: whoever finds the other side already called does not call
+again.
 
-A piece of work is a coroutine that runs to its end in the thread as one asyncio task. Its Trio caller
-waits. When the caller is cancelled, the asyncio task is cancelled and the caller goes on waiting until
-it has ended: whatever the work holds is in order again by then. Work must therefore bound its own
-cleaning up (see :mod:`nexus_actors.database.pool`).
+A piece of work is a coroutine that runs to its end in the thread as one asyncio task. Its Trio
+caller waits. When the caller is cancelled, the asyncio task is cancelled and the caller goes on
+waiting until it has ended: whatever the work holds is in order again by then. Work must therefore
+bound its own cleaning up (see :mod:`nexus_actors.database.pool`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -34,7 +36,7 @@ ENDING = 2.0
 def _new_loop() -> asyncio.AbstractEventLoop:
     """uvloop's loop where it is installed: nothing but speed hangs on it."""
     try:
-        import uvloop
+        import uvloop  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
@@ -61,12 +63,12 @@ class _Work:
 class AsyncioThread:
     """An asyncio loop in a thread, owned by the Trio task that calls :meth:`run`."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._stopping = False
-        # Written by Trio, emptied by the thread. True: the thread has been called and will look again.
+        # Written by Trio, emptied by the thread. True: the thread has been called and will look
+        # again.
         self._inbox: deque[_Work] = deque()
         self._thread_called = False
         # Written by the thread, emptied by Trio; the flag likewise.
@@ -74,7 +76,7 @@ class AsyncioThread:
         self._trio_called = False
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the thread until cancelled. Work that has not ended by then gets DatabaseUnavailable."""
+        """Run the thread until cancelled. Work under way then gets DatabaseUnavailable."""
         self._token = trio.lowlevel.current_trio_token()
         running = trio.Event()
         try:
@@ -87,7 +89,8 @@ class AsyncioThread:
                 finally:
                     self._stopping = True
                     assert self._loop is not None
-                    self._loop.call_soon_threadsafe(self._loop.stop)
+                    with suppress(RuntimeError):  # it has ended by itself
+                        self._loop.call_soon_threadsafe(self._loop.stop)
         finally:
             self._deliver()
             while self._inbox:
@@ -159,7 +162,7 @@ class AsyncioThread:
                 self._finish(work, outcome.Error(asyncio.CancelledError()))
                 continue
             work.task = loop.create_task(work.function(*work.args))
-            work.task.add_done_callback(lambda task, work=work: self._ended(work, task))  # type: ignore[misc]
+            work.task.add_done_callback(functools.partial(self._ended, work))
 
     def _cancel(self, work: _Work) -> None:
         work.cancelled = True

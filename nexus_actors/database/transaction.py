@@ -18,12 +18,14 @@ Which statements belong to it
     ======================================================  ========================================
 
 Nesting
-    ``db.transaction()`` inside one of the same adapter is a savepoint. While it is open, statements of
-    other tasks that belong to the outer one wait for its end; savepoints of two tasks never overlap.
+    ``db.transaction()`` inside one of the same adapter is a savepoint. While it is open, statements
+    of other tasks that belong to the outer one wait for its end; savepoints of two tasks never
+    overlap.
 
 Ending
     Without an exception it commits, with any (a cancellation too) it rolls back. A commit is not
-    interrupted half-way: it gets up to :data:`ENDING` seconds, so that it is known whether it happened.
+    interrupted half-way: it gets up to :data:`ENDING` seconds, so that it is known whether it
+    happened.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 
 
 class Engine(Protocol):
-    """What a transaction needs of the node's database: the plugin's pool, and a way into its thread."""
+    """What a transaction needs of the database: the plugin's pool, and a way into the thread."""
 
     pool: Pool
 
@@ -82,13 +84,15 @@ class Transaction:
         self._read_only = read_only
         self._state: Literal["new", "open", "ended"] = "new"
         self._lease: Lease | None = None
-        # The transaction that this one is a savepoint of; None in the outermost, whose _names it uses.
+        # The transaction that this one is a savepoint of; None in the outermost, whose _names it
+        # uses.
         self._parent: Transaction | None = None
         self._names = itertools.count(1)
         self._savepoint = ""
         # What the context had before: innermost() follows it to transactions further out.
         self._previous: Transaction | None = None
-        # The Trio task that opened it, and the nurseries it had before; None when opened from asyncio.
+        # The Trio task that opened it, and the nurseries it had before; None when opened from
+        # asyncio.
         self._owner: trio.lowlevel.Task | None = None
         self._nurseries_before: frozenset[trio.Nursery] = frozenset()
         # Held by a statement while it runs, and by a savepoint directly inside while it is open.
@@ -106,9 +110,9 @@ class Transaction:
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Have ``callback()`` called as soon as the outermost transaction has committed.
 
-        Never called when that rolls back, nor when the savepoint in which it was registered does. It is
-        called in the order of registering, before the block is left. What it raises leaves the block,
-        after the others were called; the transaction has committed then.
+        Never called when that rolls back, nor when the savepoint in which it was registered does.
+        It is called in the order of registering, before the block is left. What it raises leaves
+        the block, after the others were called; the transaction has committed then.
 
         Raises:
             RuntimeError: the transaction has ended, or not begun.
@@ -141,7 +145,7 @@ class Transaction:
         self._parent = innermost(self._engine)
         if self._parent is not None and (self._isolation or self._read_only):
             raise DatabaseError(
-                "isolation and read_only belong to the outermost transaction; this one is a savepoint"
+                "isolation and read_only belong to the outermost transaction; this is a savepoint"
             )
         if not in_asyncio():
             self._owner = trio.lowlevel.current_task()
@@ -198,7 +202,7 @@ class Transaction:
         return " ".join(words)
 
     def _abandon(self) -> None:
-        """The block was never entered (cancelled meanwhile): give back what has been taken, if any."""
+        """The block was never entered (cancelled meanwhile): give back what has been taken."""
         self._abandoned = True
         lease, self._lease = self._lease, None
         self._state = "ended"
@@ -299,7 +303,7 @@ class Transaction:
         for callback in self._after_commit:
             try:
                 callback()
-            except Exception as error:  # noqa: BLE001 - the others are owed their call; raised below
+            except Exception as error:  # noqa: BLE001 - the others are owed their call
                 errors.append(error)
         if len(errors) == 1:
             raise errors[0]

@@ -1,4 +1,4 @@
-"""The system user that PostgreSQL runs as when the node is root, since PostgreSQL refuses to be root.
+"""The system user that PostgreSQL runs as when the node is root, which PostgreSQL refuses to be.
 
 As anybody else the node runs PostgreSQL as itself, and this file has nothing to do.
 """
@@ -88,8 +88,9 @@ def hand_over(folder: Path, user: SystemUser | None) -> None:
 def let_through(folder: Path, user: SystemUser | None) -> None:
     """See to it that the user can pass every folder above ``folder`` (search, not list).
 
-    A project under ``/root`` could not run otherwise. The permission is given to this one user by an
-    access control list; where the file system has none, search permission is given to all, and said.
+    A project under ``/root`` could not run otherwise. The permission is given to this one user by
+    an access control list; where the file system has none, search permission is given to all, and
+    said.
     """
     if user is None:
         return
@@ -114,16 +115,17 @@ _NOBODY = 0xFFFFFFFF
 
 
 def _allow_search(folder: Path, uid: int) -> bool:
-    """Add ``user:<uid>:--x`` to the folder's access control list; False where there is no such thing.
+    """Add ``user:<uid>:--x`` to the folder's access control list; False where it has none.
 
-    The binary form is the kernel's own (linux/posix_acl_xattr.h): a version, then (tag, permission, id).
+    The binary form is the kernel's own (linux/posix_acl_xattr.h): a version, then (tag, permission,
+    id).
     """
     if not hasattr(os, "setxattr"):
         return False
     mode = folder.stat().st_mode
     try:
         raw = os.getxattr(folder, _ACL)
-        entries = [entry for entry in struct.iter_unpack("<HHI", raw[4:])]
+        entries = list(struct.iter_unpack("<HHI", raw[4:]))
     except OSError:
         entries = [
             (_USER_OBJ, mode >> 6 & 7, _NOBODY),

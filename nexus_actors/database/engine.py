@@ -1,0 +1,118 @@
+"""One plugin's way to the database: its pool, and how a connection of it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import asyncpg
+
+from nexus_actors.database.adapter import Record
+from nexus_actors.database.codecs import decode_json, decode_jsonb, encode_json, encode_jsonb
+from nexus_actors.database.errors import DatabaseError, is_connection_lost, reason_of, unavailable
+from nexus_actors.database.pool import Connection, Pool
+from nexus_actors.database.settings import Settings, scrubbed
+from nexus_actors.database.thread import AsyncioThread
+from nexus_actors.errors import DatabaseUnavailable
+
+__all__ = ["Place", "PluginEngine"]
+
+
+class Place(Protocol):
+    """What is asked of :class:`~nexus_actors.database.database.Database`."""
+
+    settings: Settings
+    thread: AsyncioThread
+
+    @property
+    def dsn(self) -> str | None: ...
+    @property
+    def is_ready(self) -> bool: ...
+    async def available(self) -> None: ...
+    def suspect(self) -> None: ...
+
+
+class PluginEngine:
+    """One plugin's way to the database: its pool, and how a connection of it is made."""
+
+    pool: Pool
+
+    def __init__(self, database: Place, plugin: str, schema: str, can_write: bool) -> None:
+        self.plugin = plugin
+        self.schema = schema
+        self.name = plugin if can_write else f"{plugin} (read only)"
+        self.schema_is_there = False
+        self._can_write = can_write
+        self._database = database
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        if not self._database.is_ready:
+            await self._database.available()
+        return await self.call_at_once(function, *args)
+
+    async def call_at_once(self, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return await self._database.thread.call(function, *args)
+        except DatabaseUnavailable:
+            self._database.suspect()
+            raise
+
+    def post(self, function: Callable[[], Any]) -> None:
+        self._database.thread.post(function)
+
+    async def connect(self) -> Connection[Any]:
+        """A new connection, in the plugin's schema. Runs in the thread."""
+        settings = {"application_name": f"nexus {self.plugin}", "search_path": f'"{self.schema}"'}
+        if not self._can_write:
+            settings["default_transaction_read_only"] = "on"
+        database = self._database
+        dsn = database.dsn
+        assert dsn is not None, "available() returned before PostgreSQL had an address"
+        try:
+            connection = await asyncpg.connect(
+                dsn,
+                timeout=database.settings.connect_timeout,
+                statement_cache_size=database.settings.statement_cache_size,
+                server_settings=settings,
+                record_class=Record,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the plugin is not to blame
+            raise DatabaseUnavailable(scrubbed(reason_of(error), dsn)) from None
+        try:
+            await _speak_json(connection)
+            if not self.schema_is_there:
+                await self._make_schema(connection)
+                self.schema_is_there = True
+        except asyncpg.InsufficientPrivilegeError:
+            connection.terminate()
+            raise DatabaseError(
+                f"the schema {self.schema} is not there and may not be made: as the database's "
+                f"owner run CREATE SCHEMA {self.schema} AUTHORIZATION <the node's user>"
+            ) from None
+        except BaseException as error:
+            connection.terminate()
+            if is_connection_lost(error):
+                raise unavailable(error) from None
+            raise
+        return connection
+
+    async def _make_schema(self, connection: Connection[Any]) -> None:
+        if await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", f'"{self.schema}"'):
+            return
+        # READ WRITE: also on the connections of a plugin that may only read
+        await connection.execute("BEGIN READ WRITE")
+        try:
+            await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"')
+        except (asyncpg.DuplicateSchemaError, asyncpg.UniqueViolationError):
+            await connection.execute("ROLLBACK")  # another node made it in this very moment
+        else:
+            await connection.execute("COMMIT")
+
+
+async def _speak_json(connection: Connection[Any]) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", format="binary", encoder=encode_jsonb, decoder=decode_jsonb
+    )
+    await connection.set_type_codec(
+        "json", schema="pg_catalog", format="binary", encoder=encode_json, decoder=decode_json
+    )

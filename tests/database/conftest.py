@@ -1,0 +1,56 @@
+"""One embedded PostgreSQL for the whole session; a database object and fresh plugin names per test."""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nexus_actors.database import Database, DatabaseAdapter, EmbeddedServer, Settings
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A server that answers, without safety against a crash of the machine."""
+    with EmbeddedServer(tmp_path_factory.mktemp("data"), durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dsn(server: EmbeddedServer) -> str:
+    """A database that all tests share: each works in schemas of its own."""
+    return server.create_database("shared")
+
+
+@pytest.fixture
+def settings(dsn: str) -> Settings:
+    return Settings(dsn=dsn, pool_max=2)
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """A database object that is ready, with two connections a plugin."""
+    database = Database(settings)
+    async with database.opened():
+        await database.wait_ready()
+        yield database
+
+
+@pytest.fixture
+def plugin_name() -> Callable[[], str]:
+    """Names that no other test has used."""
+    return lambda: f"plugin-{next(_numbers)}"
+
+
+@pytest.fixture
+def db(database: Database, plugin_name: Callable[[], str]) -> DatabaseAdapter:
+    """The adapter of a plugin that may write."""
+    return database.adapter_for(plugin_name(), can_write=True)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data folder with a short path, as a socket's path must be."""
+    return tmp_path
