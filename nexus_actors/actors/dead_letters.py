@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeadLetter", "DeadLetters"]
 
-_logger = log.plugin_logger("nexus.dead_letters")
+_logger = log.get_logger("nexus.dead_letters")
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ from nexus_actors.actors import Proxy, Registry
 from nexus_actors.database import DatabaseAdapter, current_transaction
 from nexus_actors.errors import NotInNode, PermissionDenied
 from nexus_actors.events.bus import EventBus
-from nexus_actors.events.event import make_event
+from nexus_actors.events.event import Event, make_event
 from nexus_actors.plugin.manifest import Manifest
 
 __all__ = ["DeniedDatabase", "PluginContext"]
@@ -76,7 +76,7 @@ class PluginContext:
             raise PermissionDenied(self.name, "events:emit", f"emit {made.type!r}")
         transaction = current_transaction()
         if transaction is not None:
-            transaction.after_commit(lambda: self._bus.emit(made))
+            transaction.after_commit(lambda: _emit(self._bus, made))
             return None
         # before the emitting, so that a cancelled emitter has not emitted; a loop of emits must
         # not keep the others from running either
@@ -90,3 +90,7 @@ class PluginContext:
         if name not in self._registry:
             return None
         return Proxy(self._registry.address(name), caller=self.name)
+
+
+def _emit(bus: EventBus, event: Event) -> None:
+    bus.emit(event)
