@@ -233,7 +233,7 @@ class AsyncioCompartment:
         elif isinstance(context.get("future") or context.get("task"), asyncio.Future):
             pass  # its task is looked at by _look_at
         else:
-            self._crash(_owner.get(), error)
+            self._crash(_owner_of(context.get("handle")), error)
 
     def _crash(self, owner: Owner | None, error: BaseException) -> None:
         if owner is None:
@@ -244,6 +244,13 @@ class AsyncioCompartment:
 
 class _OwnedTask(asyncio.Task):  # type: ignore[type-arg]
     owner: Owner | None = None
+
+
+def _owner_of(handle: Any) -> Owner | None:
+    """Who scheduled a callback: asyncio keeps the context it was scheduled in, and runs the
+    exception handler outside of it."""
+    context = getattr(handle, "_context", None)
+    return None if context is None else context.get(_owner)
 
 
 async def _wait_quietly(task: asyncio.Task[Any]) -> None:
