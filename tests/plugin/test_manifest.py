@@ -987,6 +987,7 @@ def documented(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
 @pytest.mark.parametrize("field", [*documented(manifest_schema())])
 def test_the_documentation_has_every_field(field: str) -> None:
     lines = [line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{field}` |")]
+    lines = [line for line in lines if line.count(" | ") == 3]  # the rows of options have one less
     assert len(lines) == 1, f"docs/manifest.md has {len(lines)} rows about {field}"
 
 
