@@ -378,7 +378,7 @@ class _Nearest:
 
     def __init__(self) -> None:
         self._by_first: dict[str, list[str]] = {}
-        self._found: dict[str, tuple[str, ...]] = {}
+        self._found: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def reset(self, paths: Iterable[str]) -> None:
         self._found.clear()
@@ -389,13 +389,14 @@ class _Nearest:
     def find(self, path: str, also: Iterable[str]) -> tuple[str, ...]:
         if len(path) > _LONGEST:
             return ()
-        if path not in self._found:
+        asked = (path, *also)
+        if asked not in self._found:
             if len(self._found) >= _REMEMBERED:
                 self._found.clear()
-            self._found[path] = self._look(path, list(also))
-        return self._found[path]
+            self._found[asked] = self._look(path, asked[1:])
+        return self._found[asked]
 
-    def _look(self, path: str, also: list[str]) -> tuple[str, ...]:
+    def _look(self, path: str, also: tuple[str, ...]) -> tuple[str, ...]:
         first = _first(path)
         candidates = list(self._by_first.get(first, ()))[:_CANDIDATES]
         if not candidates:

@@ -110,7 +110,7 @@ class Server:
                 await self._stop_asked.wait()
                 accepting.cancel_scope.cancel()
             for listener in listeners:
-                await self._accept_what_waits(listener, connections)
+                self._accept_what_waits(listener, connections)
                 await listener.aclose()
             self.app.stopping.set()
             await self._context.terminated.set()
@@ -142,20 +142,23 @@ class Server:
             else:
                 connections.start_soon(self._run, stream)
 
-    async def _accept_what_waits(
-        self, listener: trio.SocketListener, connections: trio.Nursery
-    ) -> None:
-        """Take in the connections that clients have made and we had not accepted yet."""
-        while True:
-            with trio.CancelScope() as scope:
-                scope.deadline = trio.current_time()  # set inside, so that it tries once
+    def _accept_what_waits(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+        """Take in the connections that clients have made and we had not accepted yet.
+
+        In one stretch and no more than the backlog holds: a client that connects again and again
+        must not keep the node from stopping.
+        """
+        with stdlib_socket.socket(fileno=os.dup(listener.socket.fileno())) as waiting:
+            waiting.setblocking(False)
+            for _ in range(BACKLOG):
                 try:
-                    stream = await listener.accept()
-                except OSError:
+                    accepted, _address = waiting.accept()
+                except BlockingIOError:
                     return
+                except OSError:
+                    continue  # that client has gone again
+                stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
                 connections.start_soon(self._run, stream)
-            if scope.cancelled_caught:
-                return
 
     async def _run(self, stream: trio.SocketStream) -> None:
         if len(self._connections) >= self.settings.max_connections:

@@ -52,6 +52,8 @@ class Session:
         self._opened = False
         self._gone = trio.Event()
         """Set once the client is away, or has answered our close."""
+        self._written = trio.Event()
+        """Set once nothing more is sent: our close went out, or the client is gone."""
         self._handler = trio.CancelScope()
 
     async def serve(self, found: Match, reply_timeout: float) -> None:
@@ -60,10 +62,12 @@ class Session:
         self._owner = found.route.owner
         ws.path_params = dict(found.params)
         ws.deadline = self._started + (found.route.options.timeout or reply_timeout)
+        self._incoming.on_disconnect = self._lose_client
         async with trio.open_nursery() as nursery:
             for task in (self._read, self._write, self._end_with_node, self._limit_handler):
                 nursery.start_soon(task)
             refusal = await self._run_handler(found)
+            await self._written.wait()
             if self._opened:
                 with trio.move_on_after(CLOSE_GRACE):
                     await self._gone.wait()
@@ -122,9 +126,16 @@ class Session:
                 text = event.get("text")
                 await self._ws.deliver(event["bytes"] if text is None else text)
             elif event["type"] == "websocket.disconnect":
-                self._gone.set()
-                self._ws.lost(event.get("code", 1006), event.get("reason") or "")
+                self._lose_client()
+                self._ws.deliver_no_more()
                 return
+
+    def _lose_client(self) -> None:
+        """The client is away, or has answered our close. What it sent before is still delivered."""
+        event = self._incoming.disconnected
+        self._gone.set()
+        self._written.set()
+        self._ws.lost(event.get("code", 1006), event.get("reason") or "")
 
     async def _write(self) -> None:
         while True:
@@ -143,6 +154,7 @@ class Session:
                             "reason": command.reason,
                         }
                     )
+                self._written.set()
                 return
 
     async def _open(

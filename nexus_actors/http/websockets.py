@@ -97,6 +97,8 @@ class WebSocket(RequestHead):
         self._capacity = capacity
         self._inbox: deque[str | bytes] = deque()
         self._outbox: deque[Command] = deque()
+        self._complete = False
+        """Whether no further message will be delivered."""
         self._changed = trio.Event()
 
     # -- for the handler -------------------------------------------------------------------------
@@ -135,7 +137,8 @@ class WebSocket(RequestHead):
         self._need_accept("receive from")
         await trio.lowlevel.checkpoint()
         while not self._inbox:
-            self._raise_if_closed()
+            if self._complete:
+                self._raise_if_closed()
             await self._wait_change()
         message = self._inbox.popleft()
         self._notify()
@@ -201,6 +204,7 @@ class WebSocket(RequestHead):
         """Close it from outside the handler, at once: 1011 for a fault, 1012 for a restart."""
         if self.closed is None:
             self._outbox.append(Command("close", code=code, reason=reason))
+            self._complete = True
             self._set_closed(code, reason)
 
     async def wait_closed(self) -> tuple[int, str]:
@@ -213,11 +217,16 @@ class WebSocket(RequestHead):
 
     async def deliver(self, message: str | bytes) -> None:
         """Hand in a message of the client; waits while the handler has ``capacity`` unread."""
-        while len(self._inbox) >= self._capacity and self.closed is None:
+        while len(self._inbox) >= self._capacity and not self._complete:
             await self._wait_change()
-        if self.closed is None:
+        if not self._complete:
             self._inbox.append(message)
             self._notify()
+
+    def deliver_no_more(self) -> None:
+        """All that the client sent before it closed has been handed in."""
+        self._complete = True
+        self._notify()
 
     async def next_command(self) -> Command:
         """What the handler wants next; the last is ``close``, unless the client was first."""
@@ -228,7 +237,10 @@ class WebSocket(RequestHead):
         return command
 
     def lost(self, code: int, reason: str = "") -> None:
-        """The client closed it, or the connection broke (1006): nothing can be sent any more."""
+        """The client closed it, or the connection broke (1006): nothing can be sent any more.
+
+        What it sent before can still be received, until :meth:`deliver_no_more`.
+        """
         if self.closed is None:
             self._set_closed(code, reason)
         self._outbox.clear()
