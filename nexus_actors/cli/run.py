@@ -11,7 +11,7 @@ from nexus_actors import log
 from nexus_actors.actors import ActorCell
 from nexus_actors.actors.faults import collapse
 from nexus_actors.cli.loading import Loaded, load
-from nexus_actors.cli.output import FAILED, counted, errors, out, plain_table, state_text, why
+from nexus_actors.cli.output import FAILED, OK, counted, errors, out, plain_table, state_text, why
 from nexus_actors.cli.settled import on_the_way
 from nexus_actors.config import load_settings
 from nexus_actors.node import CannotStart, Node
@@ -48,7 +48,10 @@ def run_node(flags: Mapping[str, object]) -> int:
         async def show(node: Node) -> None:
             await _show_start(node, loaded)
 
-        return trio.run(run_until_signalled, node, show)
+        code = trio.run(run_until_signalled, node, show)
+        if code == OK:
+            out().print("Stopped.")
+        return code
     except* CannotStart as group:
         error = collapse(group)
         errors().print(Text.assemble(("cannot start: ", "bold red"), str(error)))
