@@ -21,7 +21,7 @@ import attrs
 import trio
 
 from nexus_actors import log
-from nexus_actors.actors import ActorCell, DeadLetters, Registry
+from nexus_actors.actors import ActorCell, DeadLetters, Proxy, Registry
 from nexus_actors.config import Settings
 from nexus_actors.database import Database, DatabaseAdapter
 from nexus_actors.database import Settings as DatabaseOptions
@@ -30,6 +30,7 @@ from nexus_actors.events.bus import EventBus, Undelivered
 from nexus_actors.http.frontend import FrontEnd
 from nexus_actors.http.router import Router
 from nexus_actors.http.server import Server, serve
+from nexus_actors.middleware.base import check_middleware
 from nexus_actors.node.control import add_control_pages, control_bind
 from nexus_actors.node.health import Phase
 from nexus_actors.node.level import PluginsLevel
@@ -38,6 +39,7 @@ from nexus_actors.plugin.building import Builder
 from nexus_actors.plugin.granted import PluginContext
 from nexus_actors.plugin.keeper import Keeper
 from nexus_actors.plugin.loader import LoadedPlugin, Plan, routes_of
+from nexus_actors.plugin.outermost import within_its_time
 from nexus_actors.plugin.ports import PluginEndpoint, PluginSubscriber
 from nexus_actors.services.container import Container
 from supervisors import Child, ChildSpec, Report, StartFailed, Supervisor, SupervisorRef, kill
@@ -239,6 +241,12 @@ class Node:
         self.router.add(
             routes_of(plugin, lambda entry: PluginEndpoint(address, entry, manifest.on_error))
         )
+        if plugin.catalogue.wraps_node:
+            middleware = plugin.kind.node_middleware(Proxy(address, caller="front end"))
+            if middleware is not None:
+                self.frontend.middleware.append(
+                    within_its_time(check_middleware(middleware), plugin.name)
+                )
         subscriber = PluginSubscriber(
             cell,
             manifest.on_error,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import trio
 
 from nexus_actors.actors.bridge import bridged
 from nexus_actors.events.event import MISSING
+from nexus_actors.middleware.base import MiddlewareLike, check_middleware
 from nexus_actors.plugin.context import Context, Detached, building
 
 __all__ = ["Plugin"]
@@ -48,7 +49,7 @@ class Plugin:
         self.description = self._context.description
         self.db = self._context.db
         self.logger = self._context.logger
-        self._middleware: list[Callable[..., Any]] = []
+        self._middleware: list[MiddlewareLike] = []
 
     async def initialize(self) -> None:
         """Get ready. It ends before the first message comes, within 30 s."""
@@ -91,14 +92,23 @@ class Plugin:
         """
         return self._context.get_plugin(name)
 
-    def add_middleware(self, middleware: Callable[..., Any]) -> None:
+    def add_middleware(self, middleware: MiddlewareLike) -> None:
         """Wrap this plugin's routes in ``middleware`` (see :class:`nexus_actors.middleware.Middleware`).
 
         The first one added is the outermost.
+
+        Raises:
+            TypeError: it is no Middleware object and no async function of (request, call_next).
         """
-        if not callable(middleware):
-            raise TypeError(
-                f"add_middleware wants a Middleware or a coroutine function of (request, call_next), "
-                f"not {type(middleware).__name__}"
-            )
-        self._middleware.append(middleware)
+        self._middleware.append(check_middleware(middleware))
+
+    @classmethod
+    def node_middleware(cls, plugin: Any) -> MiddlewareLike | None:
+        """Override it to wrap every request to every plugin of the node (``http:middleware``).
+
+        It is called once, when the node is put together, and returns the middleware. That runs
+        under Trio in the front end, outside every mailbox: it does not see the plugin's object, and
+        has 5 s of its own before and after what it wraps. ``plugin`` is a proxy of this very plugin,
+        whose public coroutine methods it may call. What it raises answers the request with a 500.
+        """
+        return None

@@ -64,9 +64,13 @@ class Catalogue:
     events: tuple[EventEntry, ...]
     methods: tuple[str, ...]
     """Public coroutine methods for other plugins."""
+    wraps_node: bool = False
+    """Whether it has middleware for the whole node."""
 
-    def needs(self) -> Iterator[tuple[str, str, str]]:
-        """(permission, action, handler) for each thing its marks ask of the manifest."""
+    def needs(self) -> Iterator[tuple[str, str | None, str]]:
+        """(permission, subject, method) for each thing the class asks of the manifest."""
+        if self.wraps_node:
+            yield "http:middleware", None, "node_middleware"
         for entry in self.events:
             yield "events:subscribe", entry.mark.pattern, entry.handler
 
@@ -94,7 +98,8 @@ def catalogue_of(kind: type[Plugin]) -> Catalogue:
             methods.append(name)
     if faults:
         raise Invalid(faults)
-    return Catalogue(tuple(routes), tuple(events), tuple(methods))
+    wraps_node = kind.node_middleware.__func__ is not Plugin.node_middleware.__func__  # type: ignore[attr-defined]
+    return Catalogue(tuple(routes), tuple(events), tuple(methods), wraps_node)
 
 
 def place_of(function: Callable[..., Any]) -> str:
