@@ -2,7 +2,12 @@
 
 from nexus_actors.database.adapter import DatabaseAdapter, Detached, Record
 from nexus_actors.database.database import Database, DatabaseStatistics
-from nexus_actors.database.embedded import DataFolderInUse, EmbeddedFailed, EmbeddedServer
+from nexus_actors.database.embedded import (
+    DataFolderInUse,
+    EmbeddedFailed,
+    EmbeddedServer,
+    temporary_server,
+)
 from nexus_actors.database.errors import (
     CheckViolation,
     DatabaseError,
@@ -52,4 +57,5 @@ __all__ = [
     "UniqueViolation",
     "WrongParameter",
     "current_transaction",
+    "temporary_server",
 ]

@@ -31,7 +31,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -51,7 +51,7 @@ from nexus_actors.database.cluster import (
 from nexus_actors.database.unprivileged import hand_over, let_through, system_user
 from nexus_actors.errors import NexusError
 
-__all__ = ["DataFolderInUse", "EmbeddedFailed", "EmbeddedServer"]
+__all__ = ["DataFolderInUse", "EmbeddedFailed", "EmbeddedServer", "temporary_server"]
 
 logger = logging.getLogger("nexus.database")
 
@@ -92,7 +92,7 @@ class DataFolderInUse(NexusError):
 class EmbeddedServer:
     """PostgreSQL in ``folder``, by default as safe as PostgreSQL is.
 
-    >>> with EmbeddedServer(Path("/tmp/tests"), durable=False) as server:
+    >>> with EmbeddedServer(Path(".nexus")) as server:
     ...     dsn = server.create_database("shop")
 
     Args:
@@ -417,6 +417,21 @@ class EmbeddedServer:
             else:
                 self._socket_folder = Path(tempfile.mkdtemp(prefix="nexus-pg-", dir="/tmp"))
         return self._socket_folder
+
+
+@contextlib.contextmanager
+def temporary_server() -> Iterator[EmbeddedServer]:
+    """A server for a test session: in a folder of its own that is removed at the end.
+
+    Not in pytest's ``tmp_path``: each new session narrows the permissions of the folders above it,
+    and under root PostgreSQL, another user, would be locked out in the middle of its start.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="nexus-"))
+    try:
+        with EmbeddedServer(folder, durable=False) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # scram_iterations protects weak passwords; this one is random, and the connection is made more

@@ -117,6 +117,7 @@ _NOBODY = 0xFFFFFFFF
 def _allow_search(folder: Path, uid: int) -> bool:
     """Add ``user:<uid>:--x`` to the folder's access control list; False where it has none.
 
+    The mask is made anew each time: a ``chmod`` of the folder narrows it, and with it the entry.
     The binary form is the kernel's own (linux/posix_acl_xattr.h): a version, then (tag, permission,
     id).
     """
@@ -132,8 +133,6 @@ def _allow_search(folder: Path, uid: int) -> bool:
             (_GROUP_OBJ, mode >> 3 & 7, _NOBODY),
             (_OTHER, mode & 7, _NOBODY),
         ]
-    if any(tag == _USER and who == uid and allowed & 1 for tag, allowed, who in entries):
-        return True
     entries = [e for e in entries if not (e[0] == _USER and e[2] == uid) and e[0] != _MASK]
     entries.append((_USER, 1, uid))
     mask = 0

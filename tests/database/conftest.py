@@ -1,20 +1,28 @@
-"""One embedded PostgreSQL for the whole session; a database object and fresh plugin names per test."""
+"""One embedded PostgreSQL for the session; a database object and fresh plugin names per test."""
 
 import itertools
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from nexus_actors.database import Database, DatabaseAdapter, EmbeddedServer, Settings
+from nexus_actors.database import (
+    Database,
+    DatabaseAdapter,
+    EmbeddedServer,
+    Settings,
+    temporary_server,
+)
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+def server() -> Iterator[EmbeddedServer]:
     """A server that answers, without safety against a crash of the machine."""
-    with EmbeddedServer(tmp_path_factory.mktemp("data"), durable=False) as server:
+    with temporary_server() as server:
         yield server
 
 
@@ -51,6 +59,8 @@ def db(database: Database, plugin_name: Callable[[], str]) -> DatabaseAdapter:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    """A data folder with a short path, as a socket's path must be."""
-    return tmp_path
+def data_dir() -> Iterator[Path]:
+    """A data folder; not in tmp_path, for the reason that :func:`temporary_server` gives."""
+    folder = Path(tempfile.mkdtemp(prefix="nexus-test-"))
+    yield folder
+    shutil.rmtree(folder)

@@ -1,0 +1,190 @@
+"""However a statement is cancelled, the pool keeps its connections and PostgreSQL stops working."""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+import asyncpg
+import pytest
+import trio
+
+from nexus_actors.database import (
+    Database,
+    DatabaseAdapter,
+    EmbeddedServer,
+    Settings,
+    StatementTimeout,
+)
+from nexus_actors.database.pool import PoolStatistics
+
+# ruff: noqa: ASYNC110 - what is waited for happens in PostgreSQL, which sets no event
+
+MARK = "the marked one"
+
+
+async def pool_of(database: Database) -> PoolStatistics:
+    (pool,) = database.statistics().pools.values()
+    return pool
+
+
+async def running(server: EmbeddedServer, mark: str = MARK) -> int:
+    """How many statements with the mark PostgreSQL works on, seen from outside."""
+    sql = f"""SELECT count(*) FROM pg_stat_activity WHERE state = 'active'
+              AND query LIKE '%{mark}%' AND query NOT LIKE '%pg_stat_activity%'"""
+    return int(await trio.to_thread.run_sync(server.run_sql, sql))
+
+
+async def wait_running(server: EmbeddedServer, count: int) -> None:
+    with trio.fail_after(5):
+        while await running(server) != count:
+            await trio.sleep(0.005)
+
+
+async def test_a_cancelled_statement_is_gone_from_postgresql_when_the_caller_goes_on(
+    server: EmbeddedServer, database: Database, db: DatabaseAdapter
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(db.execute, f"SELECT pg_sleep(60) /* {MARK} */")
+        await wait_running(server, 1)
+        nursery.cancel_scope.cancel()
+    assert await running(server) == 0
+    assert await pool_of(database) == PoolStatistics(open=1, idle=1, waiting=0, maximum=2)
+
+
+async def test_the_connection_of_a_cancelled_statement_is_used_again(db: DatabaseAdapter) -> None:
+    process = await db.fetch_value("SELECT pg_backend_pid()")
+    with trio.move_on_after(0.05):
+        await db.execute("SELECT pg_sleep(60)")
+    assert await db.fetch_value("SELECT pg_backend_pid()") == process
+
+
+async def test_sixty_storms_of_cancellation_leave_the_pool_whole(
+    server: EmbeddedServer, database: Database, db: DatabaseAdapter
+) -> None:
+    """Ten tasks a round on two connections, cancelled at any point of theirs."""
+    chance = random.Random(7)
+    await db.execute("CREATE TABLE t (n int)")
+
+    async def statement() -> None:
+        await db.execute(f"SELECT pg_sleep(0.01) /* {MARK} */")
+
+    async def transaction() -> None:
+        async with db.transaction():
+            await db.execute("INSERT INTO t VALUES (1)")
+            async with db.transaction():
+                await db.execute(f"SELECT pg_sleep(0.005) /* {MARK} */")
+
+    async def limited() -> None:
+        with suppress(StatementTimeout):
+            await db.execute("SELECT pg_sleep(0.01)", timeout=chance.random() * 0.01)
+
+    for _ in range(60):
+        with trio.move_on_after(chance.random() * 0.03):
+            async with trio.open_nursery() as nursery:
+                for number in range(10):
+                    nursery.start_soon((statement, transaction, limited)[number % 3])
+    pool = await pool_of(database)
+    assert pool.waiting == 0
+    assert pool.open == pool.idle <= 2
+    await wait_running(server, 0)
+    # both connections work, side by side
+    both = [trio.Event(), trio.Event()]
+
+    async def meet(me: int) -> None:
+        async with db.transaction():
+            await db.fetch_value("SELECT 1")
+            both[me].set()
+            await both[1 - me].wait()
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(meet, 0)
+            nursery.start_soon(meet, 1)
+    assert await db.fetch_value("SELECT sum(n) IS NULL OR sum(n) >= 0 FROM t")
+
+
+async def test_a_cancelled_wait_for_a_connection_loses_none(
+    database: Database, db: DatabaseAdapter
+) -> None:
+    release = trio.Event()
+
+    async def hold() -> None:
+        async with db.transaction():
+            await db.execute("SELECT 1")
+            await release.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold)
+        nursery.start_soon(hold)
+        with trio.fail_after(5):
+            while (await pool_of(database)).open < 2:
+                await trio.sleep(0.001)
+        for _ in range(5):
+            with trio.move_on_after(0.01) as scope:
+                await db.execute("SELECT 1")
+            assert scope.cancelled_caught
+        assert (await pool_of(database)).waiting == 0
+        release.set()
+    assert await pool_of(database) == PoolStatistics(open=2, idle=2, waiting=0, maximum=2)
+
+
+async def test_a_cancellation_that_comes_too_late_returns_the_result(db: DatabaseAdapter) -> None:
+    """As with Trio's own threads: what has happened is told; the next checkpoint raises."""
+    await db.execute("CREATE TABLE t (n int)")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        with pytest.raises(trio.Cancelled):
+            await db.execute("INSERT INTO t VALUES (1)")
+    assert await db.fetch_value("SELECT count(*) FROM t") in (0, 1)
+
+
+async def test_a_connection_that_cannot_be_settled_is_cut_and_its_place_is_free(
+    database: Database, db: DatabaseAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server does not react to the request to cancel: the caller goes on all the same."""
+    monkeypatch.setattr("nexus_actors.database.pool.SETTLING", 0.1)
+
+    async def lost(*args: object, **kwargs: object) -> None:
+        pass
+
+    monkeypatch.setattr(asyncpg.connect_utils, "_cancel", lost)
+    process = await db.fetch_value("SELECT pg_backend_pid()")
+    with trio.fail_after(3), trio.move_on_after(0.05):
+        await db.execute("SELECT pg_sleep(60)")
+    assert await db.fetch_value("SELECT pg_backend_pid()") != process
+    assert await pool_of(database) == PoolStatistics(open=1, idle=1, waiting=0, maximum=2)
+
+
+async def test_connections_nobody_uses_are_closed(
+    settings: Settings, dsn: str, plugin_name: Callable[[], str]
+) -> None:
+    database = Database(Settings(dsn=dsn, pool_idle=0.05))
+    async with database.opened():
+        db = database.adapter_for(plugin_name(), can_write=True)
+        assert await pool_of(database) == PoolStatistics(0, 0, 0, 4)
+        await db.execute("SELECT 1")
+        assert (await pool_of(database)).open == 1
+        with trio.fail_after(5):
+            while (await pool_of(database)).open:
+                await trio.sleep(0.01)
+
+
+async def test_connections_that_cannot_be_made_leave_their_places_free(
+    settings: Settings, plugin_name: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nexus_actors.database import engine
+
+    async def broken(connection: object) -> None:
+        raise OSError("the line is cut")
+
+    database = Database(settings)
+    async with database.opened():
+        await database.wait_ready()
+        db = database.adapter_for(plugin_name(), can_write=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "_speak_json", broken)
+            for _ in range(4):
+                with pytest.raises(Exception, match="the line is cut"):
+                    await db.execute("SELECT 1")
+        assert await db.fetch_value("SELECT 1") == 1
+        assert await pool_of(database) == PoolStatistics(1, 1, 0, 2)
