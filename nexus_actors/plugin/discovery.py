@@ -203,7 +203,7 @@ def _look_at_entry(entry: metadata.EntryPoint) -> Found:
     where = f"entry point {entry.name} = {entry.value} of {_distribution(entry)}"
     broken = Found(entry.name, "package", where, entry.value.partition(":")[0])
     try:
-        module, cls = entry.module, entry.attr
+        module, cls = entry.module, entry.attr or ""
     except AttributeError:  # as importlib.metadata says that the value is malformed
         module, cls = "", ""
     if not module or not cls.isidentifier():

@@ -56,7 +56,7 @@ def load_class(found: Found, base: type[T]) -> type[T]:
         raise Invalid([Fault(where, f"there is no {name} in {_file_of(module)}{hint}", advice)])
     cls = getattr(module, name)
     if not isinstance(cls, type):
-        what = f"{name} in {_file_of(module)} is no class but {_kind(cls)}"
+        what = f"{name} in {_file_of(module)} is {_kind(cls)}, not a class"
         raise Invalid([Fault(where, what, advice)])
     if not issubclass(cls, base) or cls is base:
         line = f"write `class {name}({base.__name__})`"
@@ -295,4 +295,5 @@ def _file_of(module: ModuleType) -> str:
 
 
 def _kind(value: object) -> str:
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
