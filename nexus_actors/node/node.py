@@ -112,6 +112,10 @@ class Node:
             self._hurry.set()
         self._stop_asked.set()
 
+    def not_stopped(self) -> list[str]:
+        """The names of the plugins that have not ended: what holds up a stop."""
+        return [cell.name for cell in self.cells() if cell.state not in ("stopped", "failed")]
+
     async def wait_settled(self) -> None:
         """Wait until no plugin is starting any more."""
         for cell in self.cells():
@@ -172,7 +176,7 @@ class Node:
                 nursery.cancel_scope.cancel()
         if not ref.is_alive:
             return
-        left = [cell.name for cell in self.cells() if cell.state not in ("stopped", "failed")]
+        left = self.not_stopped()
         when = f"within {limit:g} s" if scope.cancelled_caught else "before it was hurried"
         _logger.error(f"not stopped {when}, killed: {', '.join(left) or 'the front end'}")
         self.exit_code = 1
@@ -254,7 +258,14 @@ class Node:
         )
         for entry in plugin.catalogue.events:
             self.bus.subscribe(entry.mark.pattern, subscriber, entry)
-        return Keeper(plugin, cell, self._builder_for(plugin), self._needs_of(plugin), self._rng)
+        return Keeper(
+            plugin,
+            cell,
+            self._builder_for(plugin),
+            self._needs_of(plugin),
+            self._rng,
+            self.settings.node.initialize_timeout,
+        )
 
     def _builder_for(self, plugin: LoadedPlugin) -> Callable[[], Builder]:
         adapter = None
@@ -264,7 +275,13 @@ class Node:
             )
 
         def make_context() -> PluginContext:
-            return PluginContext(plugin.manifest, self.registry, self.bus, adapter)
+            return PluginContext(
+                plugin.manifest,
+                self.registry,
+                self.bus,
+                adapter,
+                self.settings.node.ask_timeout,
+            )
 
         def build() -> Builder:
             context = make_context()

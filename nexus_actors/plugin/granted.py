@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from nexus_actors import log
-from nexus_actors.actors import Proxy, Registry
+from nexus_actors.actors import ASK_TIMEOUT, Proxy, Registry
 from nexus_actors.database import DatabaseAdapter, current_transaction
 from nexus_actors.errors import NotInNode, PermissionDenied
 from nexus_actors.events.bus import EventBus
@@ -44,7 +44,10 @@ class PluginContext:
         registry: Registry,
         bus: EventBus,
         adapter: DatabaseAdapter | None,
+        ask_timeout: float = ASK_TIMEOUT,
     ) -> None:
+        """``ask_timeout``: seconds that a call of another plugin may take."""
+        self._ask_timeout = ask_timeout
         self._manifest = manifest
         self._registry = registry
         self._bus = bus
@@ -89,7 +92,7 @@ class PluginContext:
             raise PermissionDenied(self.name, f"plugins:call:{name}", f"call the plugin {name!r}")
         if name not in self._registry:
             return None
-        return Proxy(self._registry.address(name), caller=self.name)
+        return Proxy(self._registry.address(name), caller=self.name, timeout=self._ask_timeout)
 
 
 def _emit(bus: EventBus, event: Event) -> None:

@@ -62,9 +62,12 @@ class Keeper:
         builder: Callable[[], Builder],
         wait_for_needs: Callable[[ActorCell], Awaitable[None]],
         rng: random.Random | None = None,
+        start_timeout: float = START,
     ) -> None:
         """``builder`` makes a :class:`Builder` for each life of the subtree. ``wait_for_needs``
-        returns once the plugins it requires run and its database is there."""
+        returns once the plugins it requires run and its database is there. ``start_timeout``
+        (seconds) bounds ``initialize``, the plugin's and each service's."""
+        self._start_timeout = loaded.manifest.deadlines.initialize or start_timeout
         self._loaded = loaded
         self._cell = cell
         self._builder = builder
@@ -178,7 +181,13 @@ class Keeper:
         supervisor = Supervisor(
             [
                 *(
-                    _service_spec(kind, builder.container, compartment, supervision.shutdown)
+                    _service_spec(
+                        kind,
+                        builder.container,
+                        compartment,
+                        supervision.shutdown,
+                        self._start_timeout,
+                    )
                     for kind in services
                 ),
                 ChildSpec(
@@ -225,7 +234,7 @@ class Keeper:
         return Limits(
             concurrency=self._loaded.concurrency,
             readers=manifest.readers,
-            start_timeout=manifest.deadlines.initialize or START,
+            start_timeout=self._start_timeout,
             fault_limit=manifest.fault_limit,
             fault_period=manifest.fault_period,
         )
@@ -244,6 +253,7 @@ def _service_spec(
     container: Container,
     compartment: Compartment,
     shutdown: float | Literal["infinity", "brutal_kill"],
+    start_timeout: float,
 ) -> ChildSpec:
     """The child spec of one service of a plugin."""
     limit = math.inf if isinstance(shutdown, str) else shutdown
@@ -261,11 +271,11 @@ def _service_spec(
                 async with trio.open_nursery() as nursery:
                     service._nursery, service._fail = nursery, fail
                     service._owner = container.plugin
-                    with trio.CancelScope(deadline=trio.current_time() + START) as scope:
+                    with trio.CancelScope(deadline=trio.current_time() + start_timeout) as scope:
                         await compartment.call(service.initialize)
                     if scope.cancelled_caught:
                         raise HandlerTimeout(
-                            f"{kind.__name__}.initialize did not end within {START:g} s"
+                            f"{kind.__name__}.initialize did not end within {start_timeout:g} s"
                         )
                     container.bind(kind, service)
                     child.started()

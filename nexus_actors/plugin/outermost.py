@@ -22,13 +22,12 @@ NODE_MIDDLEWARE_TIME = 5.0
 """Seconds a node middleware may take itself, before and again after what it wraps."""
 
 
-def within_its_time(
-    middleware: MiddlewareLike, plugin: str, seconds: float = NODE_MIDDLEWARE_TIME
-) -> MiddlewareLike:
-    """``middleware`` of ``plugin``, cut off with 504 where it takes more than ``seconds`` itself.
+def within_its_time(middleware: MiddlewareLike, plugin: str) -> MiddlewareLike:
+    """``middleware`` of ``plugin``, cut off with 504 where it takes too long itself.
 
     The time of what it wraps does not count.
     """
+    seconds = NODE_MIDDLEWARE_TIME
 
     async def bounded(request: Request, call_next: CallNext) -> Response:
         async def uncounted(request: Request) -> Response:
