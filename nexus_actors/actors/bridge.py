@@ -9,12 +9,19 @@ Cancelling the asyncio task cancels the Trio task.
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 import sniffio
-import trio_asyncio
+
+with warnings.catch_warnings():
+    # from 3.12 on, a class it defines for older Pythons warns while it is imported; nobody who
+    # turns warnings into errors shall be kept from using us by that
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import trio_asyncio
 
 __all__ = ["bridged", "in_asyncio", "iterate_bridged"]
 
@@ -36,10 +43,26 @@ def bridged(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, A
     @functools.wraps(function)
     async def either(*args: P.args, **kwargs: P.kwargs) -> T:
         if in_asyncio():
-            return await trio_asyncio.trio_as_aio(function)(*args, **kwargs)  # type: ignore[no-any-return]
+            return await _from_asyncio(function, *args, **kwargs)
         return await function(*args, **kwargs)
 
     return either
+
+
+async def _from_asyncio(
+    function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run it as a Trio task; a cancellation that came too late for it reaches the asyncio task.
+
+    trio-asyncio hands a cancellation on and then waits: when the Trio side came to a result all the
+    same, asyncio has already counted it as delivered, and a task told to end would go on for ever.
+    """
+    task = asyncio.current_task()
+    cancelled_before = 0 if task is None else task.cancelling()
+    result: T = await trio_asyncio.trio_as_aio(function)(*args, **kwargs)
+    if task is not None and task.cancelling() > cancelled_before:
+        raise asyncio.CancelledError
+    return result
 
 
 async def iterate_bridged(items: AsyncIterator[T]) -> AsyncIterator[T]:

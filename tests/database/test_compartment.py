@@ -197,3 +197,65 @@ async def test_context_variables_of_the_caller_are_seen_on_the_other_side(
 
     await in_compartment(plugin)
     assert seen == ["asyncio's"]
+
+
+async def test_a_cancellation_during_commit_commits_and_still_ends_the_task(
+    table: DatabaseAdapter,
+) -> None:
+    """A commit is not interrupted; the asyncio task must not go on as if it had not been told."""
+    await table.execute(
+        """
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+            AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION slow()
+        """
+    )
+
+    async def plugin() -> None:
+        async def insert() -> None:
+            async with table.transaction():
+                await table.execute("INSERT INTO t VALUES (1)")
+                asyncio.get_running_loop().call_later(0.1, task.cancel)
+            pytest.fail("it went on")
+
+        task = asyncio.create_task(insert())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    await in_compartment(plugin)
+    assert await table.fetch_value("SELECT count(*) FROM t") == 1
+
+
+async def test_a_transaction_begun_for_a_task_that_was_cancelled_meanwhile_is_given_back(
+    database: Database, table: DatabaseAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nexus_actors.database.pool import Lease, Pool
+
+    lease = Pool.lease
+
+    tasks: list[asyncio.Task[None]] = []
+    token = trio.lowlevel.current_trio_token()
+
+    async def late(pool: Pool, begin: str) -> Lease:
+        taken = await lease(pool, begin)
+        token.run_sync_soon(tasks[0].cancel)  # arrives just before the lease does
+        return taken
+
+    async def insert() -> None:
+        async with table.transaction():
+            pytest.fail("it went on")
+
+    async def plugin() -> None:
+        tasks.append(asyncio.create_task(insert()))
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+
+    monkeypatch.setattr(Pool, "lease", late)
+    await in_compartment(plugin)
+    with trio.fail_after(5):
+        while True:
+            (pool,) = database.statistics().pools.values()
+            if pool.open == pool.idle:
+                break
+            await trio.sleep(0.005)
