@@ -27,8 +27,8 @@ class Readiness:
 def readiness(cells: Sequence[ActorCell], required: Iterable[str], phase: Phase) -> Readiness:
     """Ready is a node whose plugins have settled, each running or known not to, and whose required
     ones run."""
-    if phase == "stopping":
-        return Readiness(False, "the node is stopping")
+    if phase != "running":
+        return Readiness(False, f"the node is {phase}")
     starting = [cell.name for cell in cells if cell.state == "starting"]
     if starting:
         return Readiness(False, f"still starting: {', '.join(starting)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from quart import request
@@ -28,7 +29,7 @@ def add_pages(frontend: FrontEnd, node: Node) -> None:
         cells = node.cells()
         found = readiness(cells, node.settings.node.required, node.phase)
         # why a plugin failed may name files and settings: for those on this machine only
-        reasons = _is_loopback(request.remote_addr)
+        reasons = _is_loopback(request.remote_addr) and not _is_forwarded(request.headers)
         body: dict[str, Any] = {
             "status": "ready" if found.ready else "not ready",
             "plugins": [describe_plugin(cell, reasons=reasons) for cell in cells],
@@ -43,3 +44,8 @@ def _is_loopback(address: str | None) -> bool:
         return ipaddress.ip_address(address or "").is_loopback
     except ValueError:
         return False
+
+
+def _is_forwarded(headers: Container[str]) -> bool:
+    """Whether a proxy on this machine asks for somebody else."""
+    return any(name in headers for name in ("Forwarded", "X-Forwarded-For", "Via"))

@@ -18,7 +18,7 @@ import attrs
 import httpx
 import trio
 
-from nexus_actors.config import HttpSettings, NodeSettings, Settings
+from nexus_actors.config import HttpSettings, NodeSettings, PluginTable, Settings
 from nexus_actors.node import Node
 from nexus_actors.plugin.loader import load_plugins
 
@@ -66,9 +66,12 @@ async def node_here(
     node: dict[str, Any] | None = None,
     http: dict[str, Any] | None = None,
     settled: bool = True,
-    **settings: Any,
+    config: dict[str, dict[str, Any]] | None = None,
 ) -> AsyncIterator[Node]:
-    """Run a node over the plugins in ``plugins`` within the block; then stop it in good order."""
+    """Run a node over the plugins in ``plugins`` within the block; then stop it in good order.
+
+    ``node`` and ``http`` are settings of these sections, ``config`` has each plugin's table.
+    """
     told = Settings(
         node=NodeSettings(
             plugins=(plugins,),
@@ -77,7 +80,7 @@ async def node_here(
             **{"stop_timeout": 20.0, **(node or {})},
         ),
         http=HttpSettings(bind="127.0.0.1:0", **{"drain": 1.0, **(http or {})}),
-        **settings,
+        plugins={name: PluginTable(options=table) for name, table in (config or {}).items()},
     )
     made = Node(told, load_plugins(told), control=False, database=database)
     async with trio.open_nursery() as nursery:
