@@ -149,7 +149,7 @@ def make_cluster(
             "--builtin-locale", "C.UTF-8", "--no-instructions",
         ]  # fmt: skip
         if not durable:
-            command.append("--no-sync")
+            command += ["--no-sync", "--wal-segsize", "1"]
         done = finish(
             command,
             timeout=INITDB_TIMEOUT,

@@ -347,7 +347,7 @@ class Database:
 
     async def _close(self, pool: Pool) -> None:
         with suppress(DatabaseUnavailable):  # the thread has ended by itself, and they with it
-            await self.thread.call(pool.close, 2.0)
+            await self.thread.call(pool.close, 1.0)
 
 
 def _is_an_answer(words: str) -> bool:

@@ -73,7 +73,9 @@ SETTINGS = {
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
 }
-UNSAFE_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_COMPLAINT = re.compile(r"\b(FATAL|PANIC|ERROR|DETAIL|HINT): |^postgres: ")
+# Safe against the death of PostgreSQL, since the system has the data; not against its own.
+UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
 class DataFolderInUse(NexusError):
@@ -157,8 +159,12 @@ class EmbeddedServer:
     ) -> None:
         self.stop()
 
-    def stop(self, timeout: float = 10.0) -> None:
+    def stop(self, timeout: float = 10.0, *, immediately: bool = False) -> None:
         """Stop it within about ``timeout`` seconds and give the folder back. Idempotent.
+
+        Args:
+            timeout: Seconds.
+            immediately: Leave out the first of the steps below; the next start has to recover.
 
         Fast shutdown first (open transactions are rolled back, nothing needs recovery at the next
         start), when that is not over after four fifths of the time an immediate one, then SIGKILL:
@@ -166,11 +172,8 @@ class EmbeddedServer:
         """
         process = self._process
         if process is not None and process.poll() is None:
-            for number, share in (
-                (signal.SIGINT, 0.8),
-                (signal.SIGQUIT, 0.2),
-                (signal.SIGKILL, 0.2),
-            ):
+            steps = [(signal.SIGINT, 0.8), (signal.SIGQUIT, 0.2), (signal.SIGKILL, 0.2)]
+            for number, share in steps[1:] if immediately else steps:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(number)
                 try:
@@ -303,14 +306,15 @@ class EmbeddedServer:
             self._process.wait(5.0)
 
     def last_words(self) -> str:
-        """The last lines of the log since the last launch."""
+        """The complaints in the log since the last launch, the last four of them."""
         try:
             with open(self.log_file, "rb") as log:
                 log.seek(self._log_start)
                 lines = log.read(100_000).decode(errors="replace").splitlines()
         except FileNotFoundError:
             return ""
-        return " | ".join(line.strip() for line in lines[-4:] if line.strip())
+        complaints = [line.strip() for line in lines if _COMPLAINT.search(line)]
+        return " | ".join(complaints[-4:])
 
     def obituary(self) -> str:
         """How and why the server ended, in one line."""
@@ -318,7 +322,7 @@ class EmbeddedServer:
         if code is None:
             return "PostgreSQL is running"
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"PostgreSQL ended ({how}): {self.last_words() or 'it wrote nothing'}"
+        return f"PostgreSQL ended ({how}): {self.last_words() or 'without a word about it'}"
 
     # databases
 
@@ -428,8 +432,12 @@ def temporary_server() -> Iterator[EmbeddedServer]:
     """
     folder = Path(tempfile.mkdtemp(prefix="nexus-"))
     try:
-        with EmbeddedServer(folder, durable=False) as server:
+        server = EmbeddedServer(folder, durable=False)
+        server.start()
+        try:
             yield server
+        finally:
+            server.stop(immediately=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
