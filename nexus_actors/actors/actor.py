@@ -271,8 +271,8 @@ class Incarnation:
         if message.cancelled_by == "stop":
             self._cell.interrupt(message, self._gone(), "stopped")
         elif message.reply is not None:
-            if message.cancelled_by != "caller":
-                # the handler's own time was up; the caller may have been ready to wait longer
+            if trio.current_time() < message.deadline and message.cancelled_by != "caller":
+                # the handler's own time was up; the caller was ready to wait longer
                 message.reply.fail(AskTimeout(self._cell.name, message.handle_timeout))
             self._mailbox.settle(message, "abandoned")
         else:

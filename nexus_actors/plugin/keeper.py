@@ -78,24 +78,30 @@ class Keeper:
         self._life: trio.CancelScope | None = None
         """What is going on in place of a running supervisor: a start or a pause."""
         self._stop_asked = trio.Event()
+        self._running = False
+        self._ended = trio.Event()
         self._last_crash = ""
         self._logger = log.plugin_logger(loaded.manifest.name)
 
     async def run(self, child: Child) -> None:
         """The function of the keeper's child spec; returns when it was asked to stop."""
+        self._running = True
         child.started()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_for_stop, child)
-            with trio.CancelScope() as self._life:
-                await self._keep()
-            nursery.cancel_scope.cancel()
-        self._cell.enter("stopped")
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_for_stop, child)
+                with trio.CancelScope() as self._life:
+                    await self._keep()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._cell.enter("stopped")
+            self._ended.set()
 
     async def stop(self) -> None:
         """Ask the plugin to stop and wait until it has; at once where it does not run."""
         self._stop_asked.set()
-        while self._cell.state != "stopped":
-            await self._cell.wait_changed()
+        if self._running:
+            await self._ended.wait()
 
     async def _watch_for_stop(self, child: Child) -> None:
         async with trio.open_nursery() as nursery:
@@ -105,8 +111,9 @@ class Keeper:
         self._cell.ending = True
         if self._ref is not None:
             await self._ref.stop()
-        assert self._life is not None
-        self._life.cancel()
+        else:  # it starts, pauses, or waits for what it requires
+            assert self._life is not None
+            self._life.cancel()
 
     async def _ask_stop_with(self, child: Child) -> None:
         await child.wait_stop()
@@ -116,7 +123,9 @@ class Keeper:
         tries = 0
         while True:
             await self._wait_for_needs(self._cell)
-            self._cell.enter("starting" if self._cell.incarnation == 0 else "restarting")
+            # only the first try keeps the node from being ready
+            again = tries or self._cell.incarnation
+            self._cell.enter("restarting" if again else "starting")
             before = self._cell.incarnation
             began = trio.current_time()
             why = await self._one_life()
@@ -240,8 +249,12 @@ class Keeper:
         )
 
     def _on_report(self, report: Report) -> None:
-        if isinstance(report, ChildTerminated) and report.reason.abnormal:
-            self._last_crash = str(report.reason)
+        if isinstance(report, ChildTerminated):
+            if report.reason.abnormal:
+                self._last_crash = str(report.reason)
+            if report.id == "plugin" and report.action in ("leave", "forget"):
+                # transient or temporary: nobody starts it again, and its callers learn it at once
+                self._cell.enter("stopped", f"{report.restart}: {report.reason}")
         reason = getattr(report, "reason", None)
         if reason is not None and getattr(reason, "failure", None) is not None:
             self._last_crash = str(reason)

@@ -20,9 +20,6 @@ import pytest
 if TYPE_CHECKING:
     from _pytest.fixtures import FixtureDef, SubRequest
 
-# Everything of ours is imported where it is used: this module is loaded by every pytest run of an
-# environment that has the package installed, also by those that have nothing to do with it.
-
 _ASYNCIO = "_nexus_asyncio"
 _UP = 6
 

@@ -295,6 +295,29 @@ async def test_an_event_for_a_suspended_plugin_is_a_lost_copy_not_the_emitters_t
         assert nest.lost[-1].reason == "suspended"
 
 
+class Once(Plugin):
+    says = {"supervision": Supervision(restart="temporary")}
+
+    @event_handler("break")
+    async def on_break(self, event):
+        raise ValueError("broken")
+
+    @get("/once")
+    async def status(self):
+        return {}
+
+
+async def test_a_temporary_plugin_that_crashed_is_stopped_and_its_callers_told_at_once(
+    run_plugins, autojump_clock
+):
+    async with run_plugins(Once) as nest:
+        nest.emit("break")
+        await nest.until(lambda: nest.cell("once").state == "stopped")
+        assert "broken" in nest.cell("once").reason
+        with pytest.raises(ActorStopped):
+            await nest.request("GET", "/once")
+
+
 class Never(Plugin):
     async def initialize(self):
         raise RuntimeError("no licence")
