@@ -30,7 +30,8 @@ def check_plugins(dirs: Sequence[Path], config: Path | None = None) -> int:
     faults += loaded.strange
     console = out()
     if faults:
-        console.print("settings", style="bold")
+        number = counted(len(faults), "fault")
+        console.print(Text.assemble(("settings", "bold"), ": ", (number, "bold red")))
         _print_faults(console, faults)
     for name in sorted(each.name for each in loaded.found):
         _print_plugin(console, name, loaded)
@@ -49,23 +50,21 @@ def _settings(config: Path | None) -> tuple[Settings, list[Fault]]:
 def _print_plugin(console: Console, name: str, loaded: Loaded) -> None:
     for plugin in loaded.plan.plugins:
         if plugin.name == name:
-            console.print(
-                Text.assemble((name, "bold"), " ", ("good", "green"), f"  {_about(plugin)}")
-            )
+            head = Text.assemble((f"{name} {plugin.manifest.version}", "bold"), ": ")
+            console.print(head + Text.assemble(("good", "green"), f" ({_about(plugin)})"))
     for refused in loaded.plan.refused:
         if refused.name == name:
             faults = counted(len(refused.faults), "fault")
-            console.print(Text.assemble((name, "bold"), " ", (faults, "bold red")))
+            console.print(Text.assemble((name, "bold"), ": ", (faults, "bold red")))
             _print_faults(console, refused.faults)
     if name in loaded.plan.disabled:
-        console.print(Text.assemble((name, "bold"), " switched off"))
+        console.print(Text.assemble((name, "bold"), ": switched off"))
 
 
 def _about(plugin: LoadedPlugin) -> str:
     catalogue = plugin.catalogue
     handlers = {entry.handler for entry in catalogue.events}
     parts = [
-        plugin.manifest.version,
         counted(len(catalogue.routes), "route"),
         counted(len(handlers), "event handler"),
         plugin.library,

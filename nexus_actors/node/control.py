@@ -5,6 +5,7 @@ Only the owner of the node may open it, so it asks for no token. Paths begin wit
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ def control_bind(data: Path) -> str:
     """The same for the server, with the data folder made.
 
     Raises:
-        Invalid: the path is longer than a socket's may be, or the folder cannot be made.
+        Invalid: the path is longer than a socket's may be, the folder cannot be made, or another
+            node runs on it.
     """
     path = control_path(data)
     if len(bytes(path)) > _LONGEST:
@@ -49,7 +51,27 @@ def control_bind(data: Path) -> str:
         raise Invalid(
             [Fault("node.data", f"{data} cannot be made: {error.strerror}", "use --data")]
         ) from None
+    if _answers(path):
+        raise Invalid(
+            [
+                Fault(
+                    "node.data",
+                    f"another node runs on {data}",
+                    "stop that node, or give this one a folder of its own (--data)",
+                )
+            ]
+        )
     return f"unix:{path}"
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens on the socket; connecting to a Unix socket does not block."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def add_control_pages(pages: FrontEnd, node: Node) -> None:

@@ -1,0 +1,139 @@
+"""``nexus run`` and ``nexus plugins``: from the first line to the last, as a user sees them."""
+
+import json
+
+import httpx
+import pytest
+
+COUNTER = """
+    async def initialize(self):
+        self.count = 0
+
+    @post("/count")
+    async def count_up(self):
+        self.count += 1
+        return {"count": self.count}
+
+    @event_handler("crash")
+    async def crash(self, event):
+        raise RuntimeError("as you asked")
+
+    @get("/crash")
+    async def send(self):
+        return {"sent": await self.emit_event("crash")}
+"""
+EVENTS = ["events:emit", "events:subscribe"]
+
+
+def test_a_node_shows_its_plugins_answers_for_them_and_stops_at_ctrl_c(here):
+    here.plugin("counter", COUNTER, permissions=EVENTS)
+    here.plugin("keeper", permissions=["database:read"])
+    here.plugin("wrong", requires=["nobody"], versoin="1")
+    here.plugin("angry", "    async def initialize(self):\n        raise OSError('no luck')\n")
+    here.plugin("idle")
+    (here.folder / "nexus.toml").write_text("[plugins.idle]\nenabled = false\n")
+    node = here.run(NEXUS_NODE_LOG_FORMAT="console").wait_up()
+
+    shown = [" ".join(line.split()) for line in node.out.splitlines()]
+    assert "plugin state routes" in shown
+    assert "counter running POST /count" in shown
+    assert "GET /crash" in shown
+    assert "keeper running" in shown, "the table waits for the database"
+    assert "wrong failed" in shown
+    assert "wrong: not started for 1 fault, named above and by `nexus check`" in shown
+    assert any(line.startswith("angry: OSError: no luck") for line in shown)
+    assert "; next try in " in node.out
+    assert "Switched off: idle" in shown
+    assert shown[-1] == f"Serving on http://127.0.0.1:{node.port}. Ctrl-C stops it."
+    assert "plugins/wrong/plugin.json: versoin: no such field; did you mean 'version'?" in node.err
+
+    url = f"http://127.0.0.1:{node.port}"
+    assert httpx.post(f"{url}/count").json() == {"count": 1}
+    assert httpx.get(f"{url}/crash").json() == {"sent": 1}
+    assert httpx.post(f"{url}/count").json() == {"count": 1}
+
+    asked = here.nexus("plugins")
+    assert asked.returncode == 0, asked.stderr
+    rows = [" ".join(line.split()) for line in asked.stdout.splitlines()]
+    assert rows[0] == "plugin version state incarnation crashes waiting"
+    assert "counter 1.0.0 running 2 1 0" in rows
+    assert "POST /count" in rows
+    assert any(row.startswith("OSError: no luck") and "next try in" in row for row in rows)
+    assert rows[-1] == "Switched off: idle"
+
+    socket = here.folder / ".nexus" / "nexus.sock"
+    assert socket.stat().st_mode & 0o777 == 0o600, "it is its owner's alone"
+    answer = json.loads(here.nexus("plugins", "--json").stdout)
+    states = {plugin["name"]: plugin["state"] for plugin in answer["plugins"]}
+    assert states["angry"] == states["wrong"] == "failed"
+    assert states["counter"] == states["keeper"] == "running"
+    assert answer["disabled"] == ["idle"]
+
+    assert node.interrupt() == 0
+    assert node.out.splitlines()[-1] == "Stopped."
+    assert "Traceback" not in node.err
+    assert not socket.exists()
+    gone = here.nexus("plugins")
+    assert gone.returncode == 1
+    assert gone.stderr.startswith("no node runs in .nexus: start one with `nexus run`")
+
+
+def test_a_second_node_is_told_what_is_taken(here):
+    here.plugin("counter", COUNTER, permissions=EVENTS)
+    node = here.run().wait_up()
+    for options, words in (
+        (("--bind", f"127.0.0.1:{node.port}", "--data", "other"), f":{node.port} is in use"),
+        (("--bind", "127.0.0.1:0"), "another node runs on"),
+    ):
+        second = here.process("run", *options)
+        assert second.returncode == 1
+        assert "cannot start: " in second.stderr
+        assert words in second.stderr
+        assert "Traceback" not in second.stderr
+        assert "Serving" not in second.stdout
+    assert node.interrupt() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--bind", "nonsense"), "--bind"),
+        (("--plugins", "nowhere"), "nowhere"),
+        (("--bnd", "127.0.0.1:1"), "Did you mean --bind?"),
+        (("--config", "nowhere.toml"), "nowhere.toml"),
+        (("--database-url", "mysql://x"), "--database-url"),
+        (("surplus",), "surplus"),
+    ],
+)
+def test_a_wrong_option_is_named_with_exit_code_2(here, options, words):
+    done = here.nexus("run", *options)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_without_plugins_is_served_and_said_to_be_empty(here):
+    (here.folder / "plugins").mkdir()
+    node = here.run().wait_up()
+    assert node.out.startswith("No plugins in plugins. `nexus new NAME` makes one.")
+    assert httpx.get(f"http://127.0.0.1:{node.port}/readyz").status_code == 200
+    assert node.interrupt() == 0
+
+
+def test_what_a_late_plugin_waits_for_is_said_and_ctrl_c_needs_not_wait_for_it(here):
+    slow = "    async def initialize(self):\n        import trio\n        await trio.sleep(100)\n"
+    here.plugin("slow", slow)
+    node = here.run()
+    node.wait_for(lambda: "Starting slow ..." in node.out, "word on what it waits for")
+    assert node.interrupt() == 0
+    assert "Traceback" not in node.err
+
+
+def test_ctrl_c_while_plugins_are_imported_leaves_no_traceback(here):
+    here.plugin("slow").joinpath("plugin.py").write_text(
+        "import pathlib, time\npathlib.Path('imported').touch()\ntime.sleep(100)\n"
+    )
+    node = here.run()
+    node.wait_for((here.folder / "imported").exists, "import")
+    assert node.interrupt() == 130
+    assert "Traceback" not in node.err
