@@ -1,4 +1,4 @@
-"""Data processor: raw records come in as events, are transformed in batches, stored and announced."""
+"""Data processor: raw records come as events, are transformed in batches, stored and announced."""
 
 from collections import deque
 from itertools import islice
@@ -48,6 +48,8 @@ class DataProcessorPlugin(Plugin):
         # A record is in here from the moment it leaves the queue until it is stored (or given up,
         # in the log): a cancellation anywhere between finds it here, and cleanup() stores it.
         self._batch: deque[Waiting] = deque()
+        self._queued = 0
+        """Records that were brought and are not done with, wherever they are just now."""
         self._processed = 0
         self._failed = 0
 
@@ -96,7 +98,7 @@ class DataProcessorPlugin(Plugin):
             await self._put(Waiting(uuid4().hex, record))
         except QueueFull as error:
             raise HTTPError(503, str(error), headers={"Retry-After": "5"}) from None
-        return {"queued": self._count_queued()}
+        return {"queued": self._queued}
 
     @get("/data-processor/status")
     async def get_status(self) -> dict[str, Any]:
@@ -107,7 +109,7 @@ class DataProcessorPlugin(Plugin):
             "status": "running",
             "transform": self.how,
             "batch_size": self.batch_size,
-            "queued": self._count_queued(),
+            "queued": self._queued,
             "processed": self._processed,
             "failed": self._failed,
         }
@@ -127,18 +129,19 @@ class DataProcessorPlugin(Plugin):
         return {"results": [dict(row) for row in rows]}
 
     async def _put(self, waiting: Waiting) -> None:
-        with trio.move_on_after(PATIENCE):
-            await self._entrance.send(waiting)
-            return
-        raise QueueFull(
-            f"{self._count_queued()} records wait and none was stored in {PATIENCE:g} s"
-        )
-
-    def _count_queued(self) -> int:
-        return len(self._batch) + self._queue.statistics().current_buffer_used
+        self._queued += 1
+        try:
+            with trio.fail_after(PATIENCE):
+                await self._entrance.send(waiting)
+        except BaseException as error:
+            self._queued -= 1
+            if isinstance(error, trio.TooSlowError):
+                words = f"{self._queued} records wait and none was stored in {PATIENCE:g} s"
+                raise QueueFull(words) from None
+            raise
 
     async def _process_data_loop(self) -> None:
-        """Collect a batch, store it, and so on for ever. What it does not expect crashes the plugin."""
+        """Collect a batch, store it, for ever. What it does not expect crashes the plugin."""
         while True:
             await self._collect()
             try:
@@ -178,7 +181,7 @@ class DataProcessorPlugin(Plugin):
                 raise
             self.logger.error(f"not stored: {error}", id=waiting.record.id, event_id=waiting.key)
             self._failed += 1
-            self._batch.popleft()
+            self._leave(1)
 
     async def _store(self, batch: list[Waiting]) -> None:
         """Store and announce ``batch``, the first of ``self._batch``: all of it or nothing.
@@ -198,7 +201,12 @@ class DataProcessorPlugin(Plugin):
                 await self.emit_event({"type": "data.processed", "data": processed})
         # No await between the commit and this, so none is stored and still counted as waiting.
         self._processed += len(batch)
-        for _ in batch:
+        self._leave(len(batch))
+
+    def _leave(self, count: int) -> None:
+        """Take the first ``count`` records out of the batch: they are done with."""
+        self._queued -= count
+        for _ in range(count):
             self._batch.popleft()
 
 

@@ -59,7 +59,7 @@ class Waiting:
 
 
 def transform(record: RawRecord, how: str) -> dict[str, Any]:
-    """The processed form of ``record``: what the event ``data.processed`` says and the table keeps."""
+    """The processed form of ``record``: what ``data.processed`` says and the table keeps."""
     return {
         "original_id": record.id,
         "processed_value": TRANSFORMS[how](record.value),

@@ -1,4 +1,4 @@
-"""The API of somebody else, as a service: one HTTP client, its deadline, and its failures in words."""
+"""The API of somebody else as a service: one HTTP client, its deadline, its failures in words."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ HOW_TO_CONFIGURE = (
 
 
 class APIError(Exception):
-    """The API did not do what it was asked. The message is fit for a client: no key, no reply of it."""
+    """The API did not do what it was asked. The message is fit for clients: no key, no reply."""
 
 
 class NoSuchUser(APIError):

@@ -28,9 +28,9 @@ def _short(_instance: object, field: "attrs.Attribute[Any]", text: str) -> None:
 
 @attrs.frozen
 class NewEntry:
-    """The body of ``POST /my-plugin/data``. What does not fit it is answered 422, all faults at once."""
+    """The body of ``POST /my-plugin/data``. What does not fit is answered 422, with every fault."""
 
-    # Optional here, so that a missing name gets this plugin's own answer: 400 and "Name is required"
+    # Optional here, so that a missing name gets the plugin's own answer: 400, "Name is required"
     name: str | None = attrs.field(
         default=None, validator=attrs.validators.optional([_short, _storable])
     )
@@ -95,7 +95,10 @@ class MyFirstPlugin(Plugin):
     async def list_data(self) -> dict[str, Any]:
         """All entries, the newest first."""
         rows = await self.db.fetch_all(
-            "SELECT id, name, value, created_at FROM my_plugin_data ORDER BY created_at DESC, id DESC"
+            """
+            SELECT id, name, value, created_at FROM my_plugin_data
+            ORDER BY created_at DESC, id DESC
+            """
         )
         return {"data": [dict(row) for row in rows]}
 

@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from nexus_actors.testing import TestApplication
 
@@ -15,6 +16,7 @@ class FakeDatabase:
         self.rows = []
         self.batches = []
         """How many rows came in each transaction that was committed."""
+        self.is_stuck = False
         self.failures = []
         """Raised by the next statements, one each."""
         self.refuse = lambda row: None
@@ -24,6 +26,8 @@ class FakeDatabase:
         return "CREATE TABLE"
 
     async def executemany(self, sql, rows):
+        if self.is_stuck:
+            await trio.sleep_forever()
         if self.failures:
             raise self.failures.pop(0)
         for row in rows:
@@ -47,13 +51,16 @@ def db():
     return FakeDatabase()
 
 
+PLUGIN = Path(__file__).resolve().parents[1]
+
+
 @pytest.fixture
 async def app(tmp_path):
     """A node with the data processor and the listener: two records make a batch."""
     folder = tmp_path / "listener"
     folder.mkdir()
     write_listener(folder)
-    app = TestApplication(plugins=[Path(__file__).resolve().parents[1], folder])
+    app = TestApplication(plugins=[PLUGIN, folder])
     await app.register_plugin("listener")
     await app.register_plugin("data-processor", {"batch_size": 2, "flush_after": 0.05})
     yield app
@@ -67,7 +74,7 @@ def write_listener(folder):
         ' "permissions": ["events:subscribe"]}'
     )
     (folder / "plugin.py").write_text(
-        '''
+        """
 from nexus_actors.events import event_handler
 from nexus_actors.http import get
 from nexus_actors.plugin import Plugin
@@ -84,5 +91,5 @@ class Listener(Plugin):
     @get("/heard")
     async def show(self):
         return self.heard
-'''
+"""
     )

@@ -68,5 +68,6 @@ def api():
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch):
     """The machine's own proxy has no way to this loopback."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)

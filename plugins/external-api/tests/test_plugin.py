@@ -69,23 +69,25 @@ async def test_a_body_that_is_no_user_is_refused_with_every_fault(api):
 async def test_updates_reach_the_api_in_their_order(api):
     async with a_node(api) as (app, _):
         for number in range(20):
-            await app.emit_event("user.updated", {"id": "7", "number": number, "any": {"kind": "of"}})
+            await app.emit_event("user.updated", {"id": "7", "number": number, "any": ["kind"]})
         await app.settle()
         assert [user["number"] for user in api.synced] == [*range(20)]
-        assert api.synced[0] == {"id": "7", "number": 0, "any": {"kind": "of"}}
+        assert api.synced[0] == {"id": "7", "number": 0, "any": ["kind"]}
 
 
-@pytest.mark.parametrize("data", [{"name": "nobody"}, ["7"]])
-async def test_an_update_of_nobody_is_kept_as_a_dead_letter(api, data):
+async def test_an_update_of_nobody_is_kept_as_a_dead_letter(api):
     async with a_node(api) as (app, _):
-        await app.emit_event("user.updated", data)
+        for data in ({"name": "nobody"}, ["7"]):
+            await app.emit_event("user.updated", data)
         await app.settle()
-        assert len(app.node.dead_letters) == 1
+        assert len(app.node.dead_letters) == 2
         assert app.node.registry.cell("external-api").crashes == 0
         assert api.seen == []
 
 
-async def test_an_update_that_the_api_refuses_is_kept_as_a_dead_letter_and_the_next_goes_through(api):
+async def test_an_update_that_the_api_refuses_is_a_dead_letter_and_the_next_goes_through(
+    api,
+):
     async with a_node(api) as (app, _):
         api.reply = (503, b"")
         await app.emit_event("user.updated", {"id": "1"})

@@ -108,7 +108,7 @@ async def test_an_api_that_nobody_serves_cannot_be_reached():
     async with a_server(lambda stream: stream.aclose()) as url:
         pass
     async with a_service(url) as service:
-        with pytest.raises(APIError, match="^the API cannot be reached: "):
+        with pytest.raises(APIError, match=r"^the API cannot be reached: "):
             await service.fetch_user_data("42")
 
 
@@ -117,7 +117,7 @@ async def test_a_connection_that_breaks_is_an_error():
         await stream.receive_some()
 
     async with a_server(hang_up) as url, a_service(url) as service:
-        with pytest.raises(APIError, match="^the API cannot be reached: Server disconnected"):
+        with pytest.raises(APIError, match=r"^the API cannot be reached: Server disconnected"):
             await service.fetch_user_data("42")
 
 

@@ -1,4 +1,4 @@
-"""The plugin as an ordinary object: no node, and a database that only remembers what it was asked."""
+"""The plugin as an ordinary object: no node, and a database that remembers what it was asked."""
 
 from datetime import UTC, datetime
 from unittest.mock import AsyncMock
