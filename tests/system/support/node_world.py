@@ -96,6 +96,11 @@ async def node_here(
                 made.stop()  # the test has failed: what it left hanging need not be drained
 
 
+def module_of(plugin: str) -> Any:
+    """The module of a plugin that runs in this process, with what the test keeps in it."""
+    return sys.modules[f"nexus_plugins.{plugin.replace('-', '_')}.plugin"]
+
+
 def client_of(node: Node | NodeProcess, **options: Any) -> httpx.AsyncClient:
     """An HTTP client for a node; as many connections as there are requests."""
     base = node.url if isinstance(node, NodeProcess) else node.server.url  # type: ignore[union-attr]
