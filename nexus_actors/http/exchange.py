@@ -95,22 +95,24 @@ class Exchange:
             else:
                 relay = Relay(response.stream)
                 nursery.start_soon(relay.run)
-            reading = _Reading(relay)
-            self.incoming.on_disconnect = reading.end
-            if self.gone:
-                reading.end()
-            media_type = response.media_type
-            if media_type is None and accepts_events(self.request.headers):
-                media_type = EVENT_STREAM
-            refusal = None
-            if media_type is None:
-                refusal = await self._wait_first(reading, deadline, refuse)
-                media_type = media_type_for(reading.peeked)
-            if refusal is None:
-                if media_type.startswith(EVENT_STREAM):
-                    nursery.start_soon(_end_when, stopping, reading)
-                await self._send_pieces(response, reading, media_type)
-            await relay.aclose()
+            try:
+                reading = _Reading(relay)
+                self.incoming.on_disconnect = reading.end
+                if self.gone:
+                    reading.end()
+                media_type = response.media_type
+                if media_type is None and accepts_events(self.request.headers):
+                    media_type = EVENT_STREAM
+                refusal = None
+                if media_type is None:
+                    refusal = await self._wait_first(reading, deadline, refuse)
+                    media_type = media_type_for(reading.peeked)
+                if refusal is None:
+                    if media_type.startswith(EVENT_STREAM):
+                        nursery.start_soon(_end_when, stopping, reading)
+                    await self._send_pieces(response, reading, media_type)
+            finally:
+                relay.close()
             nursery.cancel_scope.cancel()
         if refusal is not None and not self.gone:
             await self.send_response(refusal)

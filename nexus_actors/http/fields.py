@@ -12,7 +12,7 @@ Pairs = Mapping[str, str] | Iterable[tuple[str, str]]
 """What headers and fields may be given as: a mapping, or pairs where a name comes twice."""
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")  # RFC 9110 5.6.2, token
-_FORBIDDEN = re.compile(r"[\r\n\x00]")
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Headers(MutableMapping[str, str]):
@@ -22,8 +22,8 @@ class Headers(MutableMapping[str, str]):
     Assigning replaces every value of the name, :meth:`add` keeps those that are there.
 
     Raises:
-        ValueError: for a name that is no token, or a value with a line break or null byte in it
-            (it could smuggle a second header, or a second response, to the client).
+        ValueError: for a name that is no token, or a value with a line break or control character
+            in it (it could smuggle a second header, or a second response, to the client).
         KeyError: from ``headers[name]`` where there is no such header.
     """
 
@@ -171,7 +171,7 @@ def _checked(name: str, value: str) -> str:
     text = value if isinstance(value, str) else str(value)
     if _FORBIDDEN.search(text):
         raise ValueError(
-            f"the header {name} cannot hold {text!r}: take out line breaks and null bytes"
+            f"the header {name} cannot hold {text!r}: take out line breaks and control characters"
         )
     return text.strip(" \t")
 

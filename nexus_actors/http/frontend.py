@@ -111,6 +111,11 @@ class FrontEnd(QuartTrio):
         """How many requests are being answered just now, streams that have begun not counted."""
         return len(self._in_hand)
 
+    def begin(self) -> None:
+        """A server begins to serve it, perhaps once more after it had stopped."""
+        self.stopping = trio.Event()
+        self._cut = False
+
     def cut_off(self) -> None:
         """Answer everything still in hand with 503, at once: the drain is over."""
         self._cut = True

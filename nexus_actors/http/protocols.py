@@ -11,7 +11,7 @@ import trio
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.events import Event as WireEvent
 from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.events import Body, EndBody, Request, StreamClosed
+from hypercorn.protocol.events import Body, Data, EndBody, Request, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.events import Response as ResponseEvent
 from hypercorn.protocol.h2 import H2Protocol
@@ -23,7 +23,7 @@ from wsproto.events import CloseConnection, Message, Ping
 from wsproto.frame_protocol import CloseReason
 
 from nexus_actors.config.settings import HttpSettings
-from nexus_actors.http.errors import problem
+from nexus_actors.http.errors import problem, title_of
 from nexus_actors.http.incoming import INCOMING
 from nexus_actors.http.request import new_request_id
 
@@ -71,12 +71,31 @@ class _WebSocketStream(WSStream):
         await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def handle(self, event: StreamEvent) -> None:
-        if isinstance(event, StreamClosed) and self.closed_by is not None and not self.closed:
-            self.closed = True
-            if self.app_put is not None:
-                await self.app_put({"type": "websocket.disconnect", "code": self.closed_by})
+        if self.closed:
             return
-        await super().handle(event)
+        if isinstance(event, StreamClosed) and self.closed_by is not None:
+            await self._disconnect(self.closed_by)
+        elif isinstance(event, Data) and not self.handshake.accepted:
+            await self._refuse_hasty()
+        else:
+            await super().handle(event)
+
+    async def _refuse_hasty(self) -> None:
+        """Frames came before our answer to the opening, which RFC 6455 forbids (4.1)."""
+        await self._disconnect(CloseReason.PROTOCOL_ERROR)
+        response = problem(
+            400, "frames came before the websocket was open", request_id=new_request_id()
+        )
+        headers = [*response.to_wire(), (b"connection", b"close")]
+        await self.send(ResponseEvent(self.stream_id, headers, response.status))
+        await self.send(Body(self.stream_id, response.body))
+        await self.send(EndBody(self.stream_id))
+        await self.send(StreamClosed(self.stream_id))
+
+    async def _disconnect(self, code: int) -> None:
+        self.closed = True  # from here on, nothing that the app sends goes out
+        if self.app_put is not None:
+            await self.app_put({"type": "websocket.disconnect", "code": int(code)})
 
 
 class Http1(H11Protocol):
@@ -197,6 +216,15 @@ class Http1(H11Protocol):
             event = ResponseEvent(event.stream_id, headers, event.status_code)
         await super().stream_send(event)
 
+    async def _send_h11_event(self, event: Any) -> None:
+        if isinstance(event, h11.Response) and not event.reason:  # Hypercorn leaves it empty
+            event = h11.Response(
+                status_code=event.status_code,
+                headers=event.headers,
+                reason=title_of(event.status_code).encode(),
+            )
+        await super()._send_h11_event(event)
+
     async def _maybe_recycle(self) -> None:
         if self.connection.our_state is h11.DONE and self.connection.their_state is h11.DONE:
             await self._close_stream()
@@ -257,6 +285,8 @@ def _refuse_head(request: h11.Request, settings: HttpSettings) -> tuple[int, str
     if b"transfer-encoding" in names and request.http_version < b"1.1":
         return 400, "HTTP/1.0 has no Transfer-Encoding"
     if _wants_websocket(request):
+        if {b"content-length", b"transfer-encoding"} & set(names):
+            return 400, "the opening of a websocket has no body"
         handshake = Handshake(list(request.headers), request.http_version.decode())
         if not handshake.is_valid():
             if handshake.version not in {None, b"13"}:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -368,7 +370,9 @@ def _words(route: Route) -> str:
     return f"{route.method} {route.path}"
 
 
-_CANDIDATES = 200  # comparing is dear: a flood of unknown paths must not cost more than known ones
+# Comparing is dear: a flood of unknown paths must not cost much more than one of known paths.
+_CANDIDATES = 200
+_COMPARED = 16
 _REMEMBERED = 512
 _LONGEST = 200
 
@@ -401,9 +405,22 @@ class _Nearest:
         candidates = list(self._by_first.get(first, ()))[:_CANDIDATES]
         if not candidates:
             firsts = list(self._by_first)[: 2 * _CANDIDATES]
-            for near in get_close_matches(first, firsts, n=3, cutoff=0.5):
+            for near in get_close_matches(first, _most_alike(first, firsts), n=3, cutoff=0.5):
                 candidates += self._by_first[near][: _CANDIDATES // 3]
-        return tuple(get_close_matches(path, [*candidates, *also], n=3, cutoff=0.5))
+        alike = _most_alike(path, [*candidates, *also])
+        return tuple(get_close_matches(path, alike, n=3, cutoff=0.5))
+
+
+def _most_alike(text: str, others: list[str]) -> list[str]:
+    """The few of ``others`` that share most of their beginning and end with ``text``: a guess."""
+
+    def shared(other: str) -> int:  # a letter wrong in the middle leaves nearly all of both
+        begin = len(os.path.commonprefix((text, other)))  # noqa: RUF071 - characters are meant
+        ends = text[:begin:-1], other[:begin:-1]
+        end = len(os.path.commonprefix(ends))  # noqa: RUF071 - as above
+        return begin + end - abs(len(text) - len(other))
+
+    return heapq.nlargest(_COMPARED, others, key=shared)
 
 
 def _first(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
 
@@ -209,7 +209,28 @@ def _route(
     return decorate
 
 
-def _decorator(method: str) -> Callable[..., Callable[[F], F]]:
+class RouteDecorator(Protocol):
+    """What ``get``, ``post`` and the like are; the options are those of :class:`RouteMark`."""
+
+    def __call__(
+        self,
+        path: str,
+        *,
+        on_error: Literal["restart", "reply"] | None = None,
+        alone: bool = False,
+        together: bool = False,
+        timeout: float | None = None,
+        on_disconnect: Literal["cancel", "finish"] | None = None,
+        stream: bool = False,
+        max_body: int | None = None,
+        status: int = 200,
+        summary: str = "",
+    ) -> Callable[[F], F]:
+        """Make the decorated function the handler of that method and ``path``."""
+        ...
+
+
+def _decorator(method: str) -> RouteDecorator:
     def decorator(
         path: str,
         *,

@@ -38,6 +38,10 @@ class Application(Protocol):
     stopping: trio.Event
     """Set by the server when it stops, before anything else: sessions end, nothing new begins."""
 
+    def begin(self) -> None:
+        """The server begins: take back what an earlier stop has set."""
+        ...
+
     def cut_off(self) -> None:
         """The drain is over: answer what is still in hand with 503, at once."""
         ...
@@ -223,6 +227,7 @@ async def serve(
     address = settings.bind if bind is None else bind
     listeners, real = await _open_listeners(address)
     server = Server(app, settings, real)
+    app.begin()
     try:
         await server._serve(listeners, task_status)
     finally:

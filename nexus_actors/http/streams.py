@@ -181,10 +181,14 @@ class Relay:
         return item
 
     async def aclose(self) -> None:
+        """End it from the reader's side, see :meth:`close`."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
         """End it from the reader's side: ``run`` is cancelled and closes the source."""
         self._items.clear()
         self._scope.cancel()
-        await trio.lowlevel.checkpoint()
 
     def _notify(self) -> None:
         self._changed.set()

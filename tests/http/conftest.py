@@ -1,4 +1,4 @@
-"""A server on loopback with fake endpoints, a client that speaks bytes, and stock Hypercorn to compare."""
+"""A server on loopback with fake endpoints, and a client that speaks bytes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Reply:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The body, which must be problem JSON that agrees with the status and shows no traceback."""
+        """The body, which must be problem JSON, agree with the status, and show no traceback."""
         assert self.headers["content-type"] == "application/problem+json", self
         found: dict[str, Any] = json.loads(self.body)
         assert found["status"] == self.status
@@ -130,7 +130,7 @@ class RawClient:
         return (await self.exactly(size + 2))[:-2]
 
     async def ended(self, within: float = PATIENCE) -> bool:
-        """Whether the server ends the connection in that time; what else it sends is thrown away."""
+        """Whether the server ends the connection in that time; what it still sends is dropped."""
         with trio.move_on_after(within):
             try:
                 while await self.stream.receive_some(2**16):
@@ -169,7 +169,7 @@ class Served:
 
 @pytest.fixture
 def serve_routes(nursery):
-    """Start a server for routes: ``await serve_routes(make_route("GET /a", function), drain=1)``."""
+    """Start a server for routes: ``await serve_routes(route("GET /a", function), drain=1)``."""
 
     async def start(
         *routes: Route, middleware: Any = (), pages: Any = None, **settings: Any
@@ -235,5 +235,14 @@ def route():
 
 
 @pytest.fixture
-def patience():
-    return PATIENCE
+def eventually():
+    """Wait for what no event tells of, such as a real socket's close; says what did not come."""
+
+    async def wait(condition: Callable[[], object], what: str) -> None:
+        with trio.move_on_after(PATIENCE):
+            while not condition():  # noqa: ASYNC110 - there is nothing to wait on
+                await trio.sleep(0.005)
+            return
+        pytest.fail(f"waited {PATIENCE} s in vain: {what}")
+
+    return wait

@@ -1,4 +1,4 @@
-"""The faults A to F of stock Hypercorn with Quart-Trio: each is shown on the stock classes, then mended here.
+"""The faults A to F of stock Hypercorn with Quart-Trio, shown on the stock classes, mended in ours.
 
 A test named ``test_stock_...`` that fails says that the libraries have mended that fault: then our
 mending of it can go.
@@ -190,16 +190,14 @@ async def test_fault_c_is_mended_a_client_that_stops_reading_does_not_hold_the_s
 
 
 async def test_fault_c_is_mended_a_client_that_stops_reading_is_cut_off_also_without_a_stop(
-    serve_routes, route
+    serve_routes, route, eventually
 ):
     served = await serve_routes(route("GET /much", much), write_timeout=0.1)
     client = await served.connect()
     await client.get("/much")
     await client.head()
 
-    with trio.fail_after(SOON):
-        while served.server.connections:
-            await trio.sleep(0.01)  # a real socket tells nobody when it is closed
+    await eventually(lambda: not served.server.connections, "the connection is closed")
 
 
 async def test_a_client_that_reads_slowly_is_not_cut_off(serve_routes, route):
@@ -233,7 +231,7 @@ async def test_stock_has_fault_d_it_takes_any_number_of_connections(serve_stock)
 
 
 async def test_fault_d_is_mended_a_connection_over_the_limit_is_told_and_closed(
-    serve_routes, route
+    serve_routes, route, eventually
 ):
     served = await serve_routes(route("GET /quick", quick), max_connections=3)
     clients = [await served.connect() for _ in range(3)]
@@ -252,9 +250,7 @@ async def test_fault_d_is_mended_a_connection_over_the_limit_is_told_and_closed(
     assert served.server.refused == 1
 
     await clients[0].aclose()
-    with trio.fail_after(SOON):
-        while served.server.connections == 3:
-            await trio.sleep(0.01)
+    await eventually(lambda: served.server.connections < 3, "there is room again")
     again = await served.connect()
     await again.get("/quick")
     assert (await again.response()).status == 200

@@ -59,7 +59,7 @@ class Socket:
 
 @pytest.fixture
 def dial(serve_routes, route):
-    """Serve a handler at /ws/{room} and open a websocket to it; returns the socket and the server."""
+    """Serve a handler at /ws/{room} and open a websocket to it; gives the socket and the server."""
 
     async def open_one(handler, *, accept=True, subprotocols=(), served=None, **settings):
         if served is None:
@@ -292,7 +292,7 @@ class Recorder:
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
-async def test_a_clients_close_reaches_the_handler_with_its_code(dial, code, caplog):
+async def test_a_clients_close_reaches_the_handler_with_its_code(dial, code, caplog, eventually):
     handler = Recorder()
     socket, served = await dial(handler)
     await socket.send(CloseConnection(code, "bye"))
@@ -301,9 +301,7 @@ async def test_a_clients_close_reaches_the_handler_with_its_code(dial, code, cap
         await handler.ended.wait()
     assert handler.error.code == code
     await socket.stream.aclose()
-    with trio.fail_after(2):
-        while served.server.connections:
-            await trio.sleep(0.01)
+    await eventually(lambda: not served.server.connections, "the connection is closed")
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
@@ -351,7 +349,7 @@ async def test_a_handler_that_does_not_notice_the_end_is_cancelled(dial, monkeyp
         await ended.wait()
 
 
-async def test_the_handlers_close_reaches_the_client(dial):
+async def test_the_handlers_close_reaches_the_client(dial, eventually):
     async def handler(ws):
         await ws.accept()
         await ws.send("last words")
@@ -362,9 +360,7 @@ async def test_the_handlers_close_reaches_the_client(dial):
     assert await socket.text() == "last words"
     assert await socket.closed() == (4001, "enough")
     await socket.stream.aclose()
-    with trio.fail_after(2):
-        while served.server.connections:
-            await trio.sleep(0.01)
+    await eventually(lambda: not served.server.connections, "the connection is closed")
 
 
 @pytest.mark.parametrize(
