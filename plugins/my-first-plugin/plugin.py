@@ -14,13 +14,13 @@ LONGEST_NAME = 100
 """Characters; the column takes no more."""
 
 
-def _storable(_instance: object, field: "attrs.Attribute[Any]", text: str) -> None:
-    if "\0" in text:
+def _storable(_instance: object, field: "attrs.Attribute[Any]", text: str | None) -> None:
+    if text and "\0" in text:
         raise ValueError(f"'{field.name}' must be free of null characters: PostgreSQL has none")
 
 
-def _short(_instance: object, field: "attrs.Attribute[Any]", text: str) -> None:
-    if len(text) > LONGEST_NAME:
+def _short(_instance: object, field: "attrs.Attribute[Any]", text: str | None) -> None:
+    if text and len(text) > LONGEST_NAME:
         raise ValueError(
             f"'{field.name}' must be at most {LONGEST_NAME} characters long, not {len(text)}"
         )
@@ -31,9 +31,7 @@ class NewEntry:
     """The body of ``POST /my-plugin/data``. What does not fit is answered 422, with every fault."""
 
     # Optional here, so that a missing name gets the plugin's own answer: 400, "Name is required"
-    name: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional([_short, _storable])
-    )
+    name: str | None = attrs.field(default=None, validator=[_short, _storable])
     value: str = attrs.field(default="", validator=_storable)
 
 

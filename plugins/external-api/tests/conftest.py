@@ -39,6 +39,7 @@ def api():
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # one write for a reply: two of them wait for each other on loopback
 
         def _do(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
