@@ -29,8 +29,9 @@ class EventMark:
     """Types it wants: ``user.created``, ``user.*``, ``user.#``."""
     on_error: OnError | None = None
     """What an exception of the handler does; None leaves it to the manifest, then to "restart"."""
-    timeout: float = DEFAULT_TIMEOUT
-    """Seconds from the handler's begin to its cancellation; inf for none."""
+    timeout: float | None = None
+    """Seconds from the handler's begin to its cancellation; inf for none. None leaves it to the
+    manifest, then to the node's setting (:data:`DEFAULT_TIMEOUT`)."""
     alone: bool = False
     """Runs with no other message of its plugin beside it, whatever the plugin's concurrency."""
     together: bool = False
@@ -73,9 +74,7 @@ def event_handler(
             'write @event_handler("user.created")'
         )
     wrong = check_pattern(pattern) or _check_options(on_error, timeout, alone, together, durable)
-    mark = EventMark(
-        pattern, on_error, DEFAULT_TIMEOUT if timeout is None else timeout, alone, together
-    )
+    mark = EventMark(pattern, on_error, timeout, alone, together)
 
     def decorate(function: F) -> F:
         name = getattr(function, "__qualname__", repr(function))

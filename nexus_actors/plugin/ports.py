@@ -17,7 +17,7 @@ from nexus_actors.events.event import Event
 from nexus_actors.events.handler import DEFAULT_TIMEOUT
 from nexus_actors.http.request import Request
 from nexus_actors.http.response import Response
-from nexus_actors.http.websocket import WebSocket
+from nexus_actors.http.websockets import WebSocket
 from nexus_actors.plugin.catalogue import EventEntry, RouteEntry
 from nexus_actors.plugin.host import EventCall, HttpCall, SocketCall
 
@@ -93,8 +93,12 @@ class PluginSubscriber:
     """A plugin's mailbox, as the event bus sees it."""
 
     def __init__(
-        self, cell: ActorCell, on_error: OnError = None, handle_timeout: float | None = None
+        self,
+        cell: ActorCell,
+        on_error: OnError = None,
+        handle_timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
+        """``handle_timeout`` (seconds) is for handlers that say nothing of their own."""
         self._cell = cell
         self._on_error = on_error
         self._handle_timeout = handle_timeout
@@ -115,11 +119,7 @@ class PluginSubscriber:
             sender=event.source,
             mode=handler.mode,
             on_error=mark.on_error or self._on_error,
-            handle_timeout=(
-                self._handle_timeout
-                if self._handle_timeout is not None and mark.timeout == DEFAULT_TIMEOUT
-                else mark.timeout
-            ),
+            handle_timeout=mark.timeout or self._handle_timeout,
         )
 
     def take(self, event: Event, handler: Hashable) -> None:

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from nexus_actors.events import event_handler
-from nexus_actors.events.handler import DEFAULT_TIMEOUT, EventMark
+from nexus_actors.events.handler import EventMark
 
 
 def test_the_method_stays_itself_and_carries_its_mark():
@@ -15,7 +15,7 @@ def test_the_method_stays_itself_and_carries_its_mark():
     assert event_handler("user.created")(on_created) is on_created
     assert inspect.iscoroutinefunction(on_created)
     assert on_created.__nexus_event__ == (EventMark("user.created"),)
-    assert EventMark("user.created").timeout == DEFAULT_TIMEOUT == 60
+    assert EventMark("user.created").timeout is None, "the manifest or the node says it"
 
 
 def test_several_marks_stand_in_the_order_in_which_they_are_read():
@@ -35,7 +35,7 @@ def test_several_marks_stand_in_the_order_in_which_they_are_read():
         ({}, "on_error", None),
         ({"on_error": "restart"}, "on_error", "restart"),
         ({"on_error": "reply"}, "on_error", "reply"),
-        ({"timeout": None}, "timeout", 60),
+        ({"timeout": None}, "timeout", None),
         ({"timeout": 0.5}, "timeout", 0.5),
         ({"timeout": 7}, "timeout", 7),
         ({"timeout": math.inf}, "timeout", math.inf),
