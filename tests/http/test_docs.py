@@ -105,10 +105,7 @@ async def test_the_examples_answer(serve_routes, route):
         assert form.json() == {"title": "t", "bytes": 2, "type": "image/png"}
         assert (await client.get("/shop/items/101")).json()["detail"] == "there is no item 101"
         assert (await client.get("/report.csv")).text.startswith("id,name\n0,item 0\n")
-        async with client.stream("GET", "/clock") as reply:
-            lines = reply.aiter_lines()
-            assert [await anext(lines) for _ in range(3)] == [
-                "event: tick",
-                "id: 1",
-                'data: {"n":1}',
-            ]
+    clock = await served.connect()
+    await clock.get("/clock")
+    assert (await clock.head()).headers["content-type"] == "text/event-stream"
+    assert await clock.chunk() == b'event: tick\nid: 1\ndata: {"n":1}\n\n'
