@@ -1,9 +1,12 @@
-"""What can go wrong between a caller, a plugin and the node: one class for each thing a caller does differently.
+"""What can go wrong between a caller, a plugin and the node.
+
+There is one class for each thing a caller does differently.
 
 Three families, which the fault rule tells apart (see :mod:`nexus_actors.actors.faults`):
 
-* :class:`Unanswered` - the other side could not answer. Not the fault of whoever lets it out of a handler.
-* :class:`HTTPError` - an expected refusal, said by a handler on purpose. Neither a fault nor a crash.
+* :class:`Unanswered` - the other side could not answer. Whoever lets it out of a handler is not to
+  blame.
+* :class:`HTTPError` - an expected refusal, said by a handler on purpose: neither fault nor crash.
 * :class:`Invalid` - bad input, with every fault found at once, each with its place and its fix.
 """
 
@@ -65,7 +68,7 @@ class RemoteError(Unanswered):
 
 
 class ActorStopped(Unanswered):
-    """The actor is known but not running (stopped, failed or suspended), so nothing was accepted."""
+    """The actor is known but not running (stopped, failed, suspended); nothing was accepted."""
 
     def __init__(
         self, actor: str, state: str = "stopped", retry_after: float | None = None
@@ -78,7 +81,7 @@ class ActorStopped(Unanswered):
 
 
 class ActorRestarted(Unanswered):
-    """The actor crashed with this message in hand; the next incarnation does not see the message."""
+    """The actor crashed with this message in hand; the next incarnation does not see it."""
 
     def __init__(self, actor: str, retry_after: float = 1.0) -> None:
         super().__init__(f"{actor} was restarted while it had this message in hand")
@@ -169,7 +172,7 @@ class NotInNode(NexusError):
 
 
 class CannotCross(NexusError, TypeError):
-    """A value that may not cross from one plugin to another; the message names its type and place."""
+    """A value that may not cross from one plugin to another; names its type and place."""
 
 
 @attrs.frozen

@@ -63,7 +63,7 @@ class Behaviour(Protocol):
         """Handle one message and return the answer (ignored where nobody waits for one)."""
 
     async def drain(self) -> None:
-        """End open sessions; called once no message is in hand any more, before the nursery ends."""
+        """End open sessions; called once no message is in hand, before the nursery ends."""
 
     async def stop(self) -> None:
         """Clean up; called once when the nursery is empty, also after a crash."""
@@ -80,7 +80,7 @@ class Limits:
     start_timeout: float = 30.0
     """Seconds :meth:`Behaviour.start` may take."""
     fault_limit: int | None = None
-    """More faults in answering than this within ``fault_period`` seconds are a crash; None: never."""
+    """More faults in answering within ``fault_period`` seconds are a crash; None: never."""
     fault_period: float = 60.0
 
 
@@ -224,7 +224,7 @@ class Incarnation:
         return mode == "alone" or (mode == "normal" and self._limits.concurrency == 1)
 
     async def _process(self, message: Message) -> None:
-        """Run the handler of ``message`` and settle it. Raises nothing but Cancelled from outside."""
+        """Run the handler of ``message`` and settle it. Raises only Cancelled, from outside."""
         token = current_message.set(message)
         log_token = log.bind(request_id=message.request_id) if message.request_id else None
         scope = message.scope

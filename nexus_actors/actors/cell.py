@@ -1,4 +1,4 @@
-"""The cell of an actor: what outlives its incarnations - name, mailbox, state - and refuses for it."""
+"""The cell of an actor: what outlives its incarnations: name, mailbox, state, and refusals."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Verdict:
 
 
 def collapse(error: BaseException) -> BaseException:
-    """The one exception inside a group of one (of one, ...), its group kept as cause; else ``error``."""
+    """The one exception in a group of one (of one, ...), the group its cause; else ``error``."""
     inner = error
     while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]

@@ -1,4 +1,4 @@
-"""A message: what one actor sends another, with what the runtime must know to carry and account for it.
+"""A message: what one actor sends another, and what it takes to carry and account for it.
 
 A message is made once, accepted at most once, and settled exactly once: every accepted message
 ends in one :data:`Fate`, so that the mailbox's account (see :mod:`.mailbox`) always adds up.

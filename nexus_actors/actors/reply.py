@@ -1,4 +1,4 @@
-"""The reply slot: where the answer to one message is put, once, and where its caller waits for it."""
+"""The reply slot: where the answer to one message is put, once, and its caller waits for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ReplySlot"]
 
 
 class ReplySlot:
-    """Room for one answer. The first of :meth:`set` and :meth:`fail` wins; later ones harm nobody."""
+    """Room for one answer. The first :meth:`set` or :meth:`fail` wins; later ones harm nobody."""
 
     __slots__ = ("_error", "_task", "_value", "filled")
 
@@ -26,7 +26,7 @@ class ReplySlot:
         return self._fill(value, None)
 
     def fail(self, error: BaseException) -> bool:
-        """Answer with ``error``, which is raised in the caller; False where it was filled before."""
+        """Answer with ``error``, raised in the caller; False where it was filled before."""
         # frames would keep the objects of an ended incarnation alive
         return self._fill(None, error.with_traceback(None))
 

@@ -26,12 +26,12 @@ class Plugin:
                 return {"hello": name}
 
     A node builds it with its configuration, starts the services it named with ``inject``, awaits
-    :meth:`initialize`, and then gives it one message at a time: HTTP requests for its routes, events
-    for its handlers, calls from other plugins to its public coroutine methods. :meth:`cleanup` runs
-    when it stops, also after a crash.
+    :meth:`initialize`, and then gives it one message at a time: HTTP requests for its routes,
+    events for its handlers, calls from other plugins to its public coroutine methods.
+    :meth:`cleanup` runs when it stops, also after a crash.
 
-    Outside a node it is an ordinary object: build it with a dict, put your own ``db`` in place, call
-    its methods.
+    Outside a node it is an ordinary object: build it with a dict, put your own ``db`` in place,
+    call its methods.
     """
 
     name: str
@@ -93,9 +93,9 @@ class Plugin:
         return self._context.get_plugin(name)
 
     def add_middleware(self, middleware: MiddlewareLike) -> None:
-        """Wrap this plugin's routes in ``middleware`` (see :class:`nexus_actors.middleware.Middleware`).
+        """Wrap this plugin's routes in ``middleware``; the first one added is the outermost.
 
-        The first one added is the outermost.
+        See :class:`nexus_actors.middleware.Middleware`.
 
         Raises:
             TypeError: it is no Middleware object and no async function of (request, call_next).
@@ -108,7 +108,7 @@ class Plugin:
 
         It is called once, when the node is put together, and returns the middleware. That runs
         under Trio in the front end, outside every mailbox: it does not see the plugin's object, and
-        has 5 s of its own before and after what it wraps. ``plugin`` is a proxy of this very plugin,
-        whose public coroutine methods it may call. What it raises answers the request with a 500.
+        has 5 s of its own before and after what it wraps. ``plugin`` is a proxy of this plugin, whose
+        public coroutine methods it may call. What it raises answers the request with a 500.
         """
         return None

@@ -1,4 +1,4 @@
-"""The compartment of a plugin: where its code is called, under Trio or on an asyncio loop of its own.
+"""The compartment of a plugin: where its code is called, under Trio or on its own asyncio loop.
 
 A plugin written for asyncio runs unchanged: each such plugin has one trio-asyncio loop, opened
 around its whole subtree, never nested. Both kinds of compartment answer the same few questions, so

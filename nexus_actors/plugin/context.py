@@ -1,4 +1,4 @@
-"""What a plugin object can reach: the node's gifts to one plugin, or stand-ins where there is no node."""
+"""What a plugin object can reach: the node's gifts to it, or stand-ins where there is no node."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from nexus_actors.errors import HTTPError, Invalid
 from nexus_actors.http.errors import response_for_exception
 from nexus_actors.http.request import Request
 from nexus_actors.http.response import Response, to_response
-from nexus_actors.http.websocket import WebSocket
+from nexus_actors.http.websockets import WebSocket
 from nexus_actors.middleware.chain import compose
 from nexus_actors.plugin.base import Plugin
 from nexus_actors.plugin.catalogue import EventEntry, RouteEntry

@@ -153,7 +153,7 @@ class Keeper:
         return self._loaded.manifest.supervision.backoff or PAUSES
 
     async def _one_life(self) -> str | None:
-        """Run the subtree until it ends; return why it gave up, or None to build it anew at once."""
+        """Run the subtree until it ends; return why it gave up, None to build it anew at once."""
         builder = self._builder()
         manifest = self._loaded.manifest
         self._last_crash = ""

@@ -1,4 +1,4 @@
-"""Loading: from the folders and settings of a node to the plugins it will run, and those it refuses.
+"""Loading: from the folders and settings of a node to the plugins it will run or refuses.
 
 Nothing here starts anything. Every plugin gets as far as it can, so that all faults of all plugins
 are known at once; a plugin with a fault is refused, the others go on without it.
@@ -106,7 +106,7 @@ def plan_from(found: Sequence[Found], settings: Settings, *, running: Iterable[s
             faults.setdefault(each.name, []).extend(invalid.faults)
     places = {each.name: each for each in found}
     _check_paths(loaded, faults)
-    requires: dict[str, Sequence[str]] = {name: () for name in running}
+    requires: dict[str, Sequence[str]] = dict.fromkeys(running, ())
     requires |= {name: plugin.manifest.requires for name, plugin in loaded.items()}
     for name, wrong in requires_faults(
         requires,

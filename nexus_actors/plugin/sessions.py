@@ -17,7 +17,7 @@ from nexus_actors.actors import ActorCell
 from nexus_actors.actors.faults import collapse, has_cancelled
 from nexus_actors.errors import HTTPError
 from nexus_actors.http.response import Response
-from nexus_actors.http.websocket import WebSocket, WebSocketClosed
+from nexus_actors.http.websockets import WebSocket, WebSocketClosed
 from nexus_actors.plugin.compartment import Compartment
 
 __all__ = ["BrokenStream", "Sessions"]

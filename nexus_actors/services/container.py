@@ -74,7 +74,7 @@ class Container:
         return iter([*self._proxies])
 
     def build(self, kind: type[Service]) -> Service:
-        """Make a new instance of ``kind``; its ``__init__`` gets the configuration if it takes it."""
+        """Make a new instance of ``kind``; its ``__init__`` gets the configuration if it can."""
         takes = [
             parameter
             for parameter in inspect.signature(kind).parameters.values()

@@ -1,4 +1,6 @@
-"""Service: a part of a plugin with a life of its own, started before the plugin and kept while it restarts.
+"""Service: a part of a plugin with a life of its own.
+
+It is started before the plugin and kept while that restarts.
 
 A plugin names its services with :func:`.inject` in ``__init__``. Each is started in the order in
 which they were named, once a plugin, under the plugin's own supervisor::

@@ -1,4 +1,4 @@
-"""TestApplication: a real node for a test, with real plugins, a real server and a real PostgreSQL."""
+"""TestApplication: a real node for a test, with real plugins, server and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class TestApplication:
         """
         node = self._running()
         with trio.move_on_after(timeout):
-            while any(
+            while any(  # noqa: ASYNC110 - mailboxes tell nobody when they are empty
                 cell.mailbox.waiting or cell.mailbox.statistics().in_hand for cell in node.cells()
             ):
                 await trio.sleep(0.005)

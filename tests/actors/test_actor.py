@@ -1,4 +1,4 @@
-"""How an incarnation runs its messages: one at a time, the fault rule, deadlines, stop and restart."""
+"""How an incarnation runs its messages: one at a time, faults, deadlines, stop and restart."""
 
 from __future__ import annotations
 

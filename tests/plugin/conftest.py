@@ -1,4 +1,4 @@
-"""Plugins run by a keeper on a mock clock, without server or database: what a node does with them."""
+"""Plugins run by a keeper on a mock clock, without server or database."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class Nest:
 
     async def request(self, method, path, *, deadline=30.0, **fields):
         """Send a request to the route ``method path`` of whoever has it."""
-        endpoint, params = self.endpoints[method, path]
+        endpoint, _ = self.endpoints[method, path]
         request = Request(method, path, **fields)
         return await endpoint.request(request, trio.current_time() + deadline)
 
     async def until(self, condition):
         """Let the mock clock run on until ``condition`` holds, a day of it at most."""
         with trio.fail_after(86_400):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - the condition is any, and the clock is a mock
                 await trio.sleep(0.01)
 
     async def until_running(self, name, incarnation=1):

@@ -1,4 +1,4 @@
-"""Plugins written for asyncio: unchanged code, on a loop of their own, supervised like any other."""
+"""Plugins written for asyncio: unchanged, on a loop of their own, supervised like any other."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Aio(Plugin):
             task = group.create_task(one())
         try:
             await asyncio.wait_for(asyncio.sleep(5), timeout=0.1)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             timed_out = True
         results = await asyncio.gather(one(), one())
         with pytest.raises(ValueError, match="seen"):

@@ -9,7 +9,7 @@ import pytest
 from nexus_actors.errors import Invalid
 from nexus_actors.testing import TestApplication, TestClient
 
-GUARD = '''
+GUARD = """
 import trio
 from nexus_actors.http import Response
 from nexus_actors.middleware import Middleware
@@ -41,9 +41,9 @@ class Guard(Plugin):
     @classmethod
     def node_middleware(cls, plugin):
         return Count(plugin)
-'''
+"""
 
-OPEN = '''
+OPEN = """
 from nexus_actors.http import get
 from nexus_actors.plugin import Plugin
 
@@ -51,7 +51,7 @@ class Open(Plugin):
     @get("/open/{name}")
     async def open(self, name):
         return {"name": name}
-'''
+"""
 
 
 def write(folder, name, source, cls, permissions=()):
