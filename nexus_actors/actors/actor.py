@@ -22,6 +22,7 @@ import attrs
 import trio
 
 from nexus_actors import log
+from nexus_actors.actors.advice import IdleWatch
 from nexus_actors.actors.cell import ActorCell
 from nexus_actors.actors.faults import (
     HandlerTimeout,
@@ -151,6 +152,7 @@ class Incarnation:
         self._crash: BaseException | None = None
         """The first crash; once set, the nursery is cancelled and it is raised at the end."""
         self._fault_times: deque[float] = deque()
+        self._idle_watch = IdleWatch(log.plugin_logger(cell.name).warning)
         self._nursery: trio.Nursery
 
     async def run(self) -> None:
@@ -210,7 +212,9 @@ class Incarnation:
             self._in_hand[message.number] = message
             self._running.change(message.mode, +1)
             if self._stands_alone(message.mode):
+                self._idle_watch.begin()
                 await self._process(message)
+                self._idle_watch.end(message.handler, self._mailbox.waiting > 0)
             else:
                 self._nursery.start_soon(self._process, message)
             if trio.current_time() >= turn_ends:
@@ -287,7 +291,7 @@ class Incarnation:
             self._cell.faults += not verdict.crash
             self._logger().error(
                 f"{message.handler or message.kind} failed: {_words(error)}",
-                failure=str(failure_of(error)),
+                exc_info=error,
             )
         if message.reply is not None:
             self._mailbox.settle(message, "handled" if verdict.expected else "faulted")
@@ -362,7 +366,7 @@ class Incarnation:
                     raise
                 error = collapse(error)
                 log.plugin_logger(self._cell.name).error(
-                    f"cleanup failed: {_words(error)}", failure=str(failure_of(error))
+                    f"cleanup failed: {_words(error)}", exc_info=error
                 )
                 if self._crash is None:
                     self._crash = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import trio
@@ -391,3 +392,33 @@ async def test_a_handler_that_outlasts_the_stop_is_cut_off_in_time_for_the_clean
         began = trio.current_time()
     assert cleaned[0] - began == pytest.approx(3)
     assert it.account().dead_lettered == 1
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.5, True), (0.05, False)])
+async def test_an_actor_whose_messages_wait_for_waiting_handlers_is_advised_once(
+    run_actor, autojump_clock, caplog, seconds, said
+):
+    async def wait():
+        await trio.sleep(seconds)
+
+    async with run_actor({"*": wait}) as it:
+        for _ in range(50):
+            await it.address.tell("work")
+        await it.until(lambda: it.account().handled == 50)
+    assert caplog.text.count('set "concurrency" in its plugin.json') == said
+
+
+async def test_a_handler_that_works_is_no_reason_for_advice(run_actor, caplog, monkeypatch):
+    monkeypatch.setattr("nexus_actors.actors.advice.ENOUGH", 0.05)
+
+    def work():
+        end = time.perf_counter() + 0.02
+        while time.perf_counter() < end:
+            pass
+
+    async with run_actor({"*": work}) as it:
+        for _ in range(20):
+            await it.address.tell("work")
+        with trio.fail_after(10):
+            await it.address.ask("work")
+    assert "concurrency" not in caplog.text
