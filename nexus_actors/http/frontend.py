@@ -15,7 +15,6 @@ from urllib.parse import quote, unquote
 import trio
 from quart import Response as QuartResponse
 from quart import request as quart_request
-from quart.asgi import ASGIHTTPConnection
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
@@ -50,30 +49,41 @@ _log = logging.getLogger("nexus.http")
 class NodePage(TrioASGIHTTPConnection):
     """Quart-Trio's connection without fault B (and its share in A).
 
-    It cancelled the nursery as soon as the client's disconnect event came, and the server sends
-    that event from within the very ``send`` of the last body message: so that send was cut before
-    the server could make the connection ready for the next request. Here nothing is cancelled once
-    the last body message went out.
+    It cancels its nursery as soon as the client's disconnect event comes, and the server sends that
+    event from within the very ``send`` of the last body message: so that send was cut before the
+    server could make the connection ready for the next request. Here nothing is cancelled once the
+    last body message went out.
     """
 
     async def __call__(self, receive: Any, send: Any) -> None:
         request = self._create_request_from_scope(send)
-        last_went_out = False
-
-        async def sending(message: Any) -> None:
-            nonlocal last_went_out
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                last_went_out = True
-            await send(message)
-
-        async def until_disconnect() -> None:
-            await ASGIHTTPConnection.handle_messages(self, request, receive)
-            if not last_went_out:
-                nursery.cancel_scope.cancel()
-
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(until_disconnect)
+            disconnect: Any = _Disconnect(nursery)
+
+            async def sending(message: Any) -> None:
+                if message["type"] == "http.response.body":
+                    disconnect.matters = bool(message.get("more_body", False))
+                await send(message)
+
+            nursery.start_soon(self.handle_messages, disconnect, request, receive)
             await self.handle_request(nursery, request, sending)
+
+
+class _Disconnect:
+    """Takes the nursery's place for the task that waits for the client's disconnect."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self.matters = True
+        """Whether there is still something to be cut short."""
+
+    @property
+    def cancel_scope(self) -> _Disconnect:
+        return self
+
+    def cancel(self) -> None:
+        if self.matters:
+            self._nursery.cancel_scope.cancel()
 
 
 class FrontEnd(QuartTrio):
