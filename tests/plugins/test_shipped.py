@@ -1,4 +1,4 @@
-"""The plugins we ship, all of them together: what they may import, what their pages say, one node."""
+"""The plugins we ship, all together: what they may import, what their pages say, one node."""
 
 import ast
 import json
