@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Literal
 
 import trio
@@ -25,11 +26,13 @@ from nexus_actors.plugin.host import PluginHost
 from nexus_actors.plugin.loader import LoadedPlugin
 from nexus_actors.services.container import Container
 from nexus_actors.services.service import Service
+from nexus_actors.words import shown_path
 from supervisors import (
     Backoff,
     Child,
     ChildSpec,
     ChildTerminated,
+    Failure,
     Report,
     StartFailed,
     Supervisor,
@@ -168,7 +171,7 @@ class Keeper:
                 return None
             # an asyncio loop that broke, or __init__ of the plugin that raised
             self._cell.crashes += 1
-            return _in_words(error)
+            return self._in_words(error)
 
     async def _run_subtree(self, builder: Builder, compartment: Compartment) -> str | None:
         first: list[Built] = [await builder.build(compartment)]
@@ -256,9 +259,23 @@ class Keeper:
                 # transient or temporary: nobody starts it again, and its callers learn it at once
                 self._cell.enter("stopped", f"{report.restart}: {report.reason}")
         reason = getattr(report, "reason", None)
-        if reason is not None and getattr(reason, "failure", None) is not None:
-            self._last_crash = str(reason)
+        failure = getattr(reason, "failure", None)
+        if failure is not None:
+            self._last_crash = self._told(failure)
         self._logger.log(report.level, str(report))
+
+    def _in_words(self, error: BaseException) -> str:
+        if isinstance(error, Invalid):
+            return "; ".join(map(str, error.faults))
+        return self._told(failure_of(error))
+
+    def _told(self, failure: Failure) -> str:
+        """One line about a failure, with the innermost place in the plugin's own files."""
+        folder = self._loaded.found.folder
+        for file, line, _ in reversed(failure.triples):
+            if folder is not None and Path(file).is_relative_to(folder.resolve()):
+                return f"{failure} ({shown_path(Path(file))}:{line})"
+        return str(failure)
 
 
 def _service_spec(
@@ -301,14 +318,3 @@ def _service_spec(
             raise crash[0]
 
     return ChildSpec(id=f"service {kind.__name__}", start=run_service, shutdown=shutdown)
-
-
-def _in_words(error: BaseException) -> str:
-    """One line about an exception, with the innermost place in it."""
-    failure = failure_of(error)
-    if isinstance(error, Invalid):
-        return "; ".join(map(str, error.faults))
-    if not failure.triples:
-        return str(failure)
-    file, line, _ = failure.triples[-1]
-    return f"{failure} ({file}:{line})"
