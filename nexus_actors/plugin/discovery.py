@@ -120,7 +120,7 @@ def _plugin_folders(dirs: Sequence[Path]) -> list[Path]:
                 folders.setdefault(directory.resolve(), directory)
                 continue
             for folder in sorted(directory.iterdir()):
-                if folder.is_dir() and not folder.name.startswith((".", "_")):
+                if not folder.name.startswith((".", "_")):
                     folders.setdefault(folder.resolve(), folder)
         except OSError as error:
             faults.append(
@@ -191,11 +191,8 @@ def _twins(plugins: list[Found]) -> Found:
 
 
 def _installed() -> Iterator[Found]:
-    seen: set[tuple[str, str]] = set()
     for entry in metadata.entry_points(group=GROUP):
-        if (entry.name, entry.value) not in seen:  # the same distribution may be on sys.path twice
-            seen.add((entry.name, entry.value))
-            yield _look_at_entry(entry)
+        yield _look_at_entry(entry)
 
 
 def _look_at_entry(entry: metadata.EntryPoint) -> Found:
@@ -206,7 +203,7 @@ def _look_at_entry(entry: metadata.EntryPoint) -> Found:
         module, cls = entry.module, entry.attr or ""
     except AttributeError:  # as importlib.metadata says that the value is malformed
         module, cls = "", ""
-    if not module or not cls.isidentifier():
+    if not cls.isidentifier():
         fault = Fault(where, "is not module:Class", "write for example my_plugin.plugin:MyPlugin")
         return attrs.evolve(broken, faults=(fault,))
     if suggested_name(entry.name) != entry.name:

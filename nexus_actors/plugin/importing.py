@@ -99,7 +99,6 @@ def open_folder(name: str, folder: Path) -> str:
     folder = folder.resolve()
     known = sys.modules.get(full)
     if known is not None and list(known.__path__) == [str(folder)]:
-        _give_alias(short, full, folder)
         return full
     forget_plugin(name)
     parent = sys.modules.get(PACKAGE)
@@ -147,7 +146,7 @@ def _bare_package(name: str, path: Sequence[str]) -> ModuleType:
 
 
 def _give_alias(short: str, full: str, folder: Path) -> None:
-    if short not in _finder.aliases and _is_free(short, folder):
+    if _is_free(short, folder):
         _finder.aliases[short] = full
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
@@ -155,8 +154,6 @@ def _give_alias(short: str, full: str, folder: Path) -> None:
 
 def _is_free(short: str, folder: Path) -> bool:
     """Whether nothing answers to ``short``, or only this very folder, found by way of sys.path."""
-    if short in sys.modules or short in sys.builtin_module_names:
-        return False
     try:
         spec = find_spec(short)
     except (ImportError, ValueError):
@@ -190,7 +187,7 @@ class _AliasFinder(MetaPathFinder):
         if full is None:
             return None
         real = f"{full}{dot}{rest}"
-        if real not in sys.modules and find_spec(real) is None:
+        if find_spec(real) is None:
             return None
         return spec_from_loader(fullname, _AliasLoader(real))
 

@@ -310,6 +310,14 @@ def test_a_single_module_has_no_folder_to_search_for_sources(install: Make) -> N
     assert [*plugin.sources()] == [site / "single.py"]
 
 
+def test_a_class_in_the_package_itself_has_the_package_for_its_folder(install: Make) -> None:
+    files = {"single/__init__.py": "class Single: pass", "single/more.py": ""}
+    site = install("single = single:Single", files)
+    (plugin,) = discover([])
+    assert plugin.folder == site / "single"
+    assert [path.name for path in plugin.sources()] == ["__init__.py", "more.py"]
+
+
 def test_installed_plugins_can_be_left_alone(install: Make) -> None:
     install(ENTRY, packaged(MANIFEST))
     assert discover([], entry_points=False) == []
@@ -328,6 +336,9 @@ def test_installed_plugins_can_be_left_alone(install: Make) -> None:
         ),
         ("my-first-plugin = gone.plugin:P", MODULE, "there is no module gone.plugin"),
         ("my-first-plugin = my_first_plugin.plugin.x:P", MODULE, "there is no module"),
+        ("my-first-plugin = !:P", MODULE, "is not module:Class"),
+        ("single = single.single:P", {"single.py": ""}, "there is no module single.single"),
+        ("spaces = spaces:P", {"spaces/x.py": ""}, "there is no module spaces"),
         (ENTRY, packaged({**MANIFEST, "concurrency": 0}), "0 is out of range"),
         (ENTRY, packaged({**MANIFEST, "name": "other"}), "is not the name of its entry point"),
         (

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from nexus_actors import log
 from nexus_actors.errors import Fault, Invalid
 from nexus_actors.plugin import importing
 from nexus_actors.plugin.discovery import Found, discover
@@ -162,13 +163,14 @@ def test_a_short_name_that_something_else_answers_to_stays_its_own(tmp_path: Pat
     assert sys.modules["json"] is json
 
 
+@pytest.mark.parametrize("file", ["my_shop/__init__.py", "my_shop.py"])
 def test_a_package_of_that_name_on_the_path_keeps_it(
-    shop: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    other = tmp_path / "site" / "my_shop"
-    other.mkdir(parents=True)
-    (other / "__init__.py").write_text("WHO = 'other'")
-    monkeypatch.syspath_prepend(str(other.parent))
+    other = tmp_path / "site" / file
+    other.parent.mkdir(parents=True)
+    other.write_text("WHO = 'other'")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
     load_class(shop(), Plugin)
     assert importlib.import_module("my_shop").WHO == "other"
 
@@ -231,7 +233,16 @@ def test_nothing_but_the_plugin_is_forgotten(shop: Write) -> None:
     forget_plugin("my-shop")
     gone = before - {*sys.modules}
     assert gone == {"nexus_plugins.my_shop", "nexus_plugins.my_shop.plugin"}
+    assert not hasattr(sys.modules["nexus_plugins"], "my_shop")
     forget_plugin("never-loaded")
+
+
+def test_a_forgotten_plugin_does_not_come_back_by_itself(shop: Write) -> None:
+    load_class(shop(__init__="X = 1"), Plugin)
+    forget_plugin("my-shop")
+    for name in ("nexus_plugins.my_shop", "my_shop"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(name)
 
 
 def test_the_loggers_of_the_modules_speak_for_the_plugin(shop: Write) -> None:
@@ -275,6 +286,8 @@ NEXUS = "write `from nexus_actors.plugin import Plugin`"
         ),
         ("import no_such_package_here.x\n", 1, "ModuleNotFoundError", "pip install no_such_pack"),
         ("from json import nope\n", 1, "ImportError: cannot import name 'nope'", "what is there"),
+        ("raise ImportError('no')\n", 1, "ImportError: no", "import what is there"),
+        ("raise ModuleNotFoundError('no')\n", 1, "ModuleNotFoundError: no", "import what is"),
         ("from .gone import x\n", 1, "No module named 'nexus_plugins.my_shop.gone'", "what is"),
         ("from my_shop.gone import x\n", 1, "No module named 'my_shop.gone'", "no such module in"),
         ("from nexus.plugin import Plugin\n", 1, "No module named 'nexus'", NEXUS),
@@ -420,6 +433,26 @@ def test_a_plugin_from_a_package_keeps_its_own_module_names(
     cls = load_class(found, Plugin)
     assert cls.__module__ == "my_shop.plugin"
     assert load_module(found) is sys.modules["my_shop.plugin"]
+    assert log._speaker("my_shop.plugin") == log._speaker("my_shop.deeper.still") == "my-shop"
     (home / "plugin.py").write_text("1 / 0\n")
     del sys.modules["my_shop.plugin"]
     assert fault_of(found).where == f"{home}/plugin.py:1"
+
+
+@pytest.mark.parametrize(
+    ("source", "fix"),
+    [("\nimport no_such_package_here\n", "pip install no_such"), ("\n1 / 0\n", "mend the line")],
+)
+def test_a_package_that_is_a_single_module_is_told_its_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, fix: str
+) -> None:
+    (tmp_path / "my_shop_alone.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    info = tmp_path / "nexus_alone-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: nexus-alone\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[nexus.plugins]\nalone = my_shop_alone:Shop\n")
+    (found,) = discover([])
+    fault = fault_of(found)
+    assert fault.where == f"{tmp_path}/my_shop_alone.py:2"
+    assert fix in fault.fix
