@@ -15,7 +15,7 @@ import attrs
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-_FILE = re.compile(r"`([\w./-]+\.\w+)`:$")
+_FILE = re.compile(r"`([\w.-]+(?:/[\w.-]+)+)`:$")
 _ADD = re.compile(r"# add to (\S+)\n")
 
 
