@@ -10,6 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import Any, Final
 
 import attrs
@@ -35,6 +36,8 @@ class Call:
     error: SupervisorError | None = None
     withdrawn: bool = False
     """The caller no longer waits; a call that nobody has begun with is then not carried out."""
+    following: Call | None = None
+    """The call to wake after this one, where the supervisor has ended; so they go on in order."""
 
 
 class Inbox:
@@ -53,6 +56,10 @@ class Inbox:
         """Put a message behind all that wait."""
         self._queue.append((handler, argument))
         self.wake()
+
+    def put_back(self, handler: Handler, argument: Any) -> None:
+        """Put a message that was taken before all that wait."""
+        self._queue.appendleft((handler, argument))
 
     def post_at(self, time: float, handler: Handler, argument: Any) -> None:
         """Put a message behind all that wait at `time` (Trio's, seconds)."""
@@ -97,16 +104,21 @@ class Inbox:
             await call.done.wait()
         finally:
             call.withdrawn = True
+            if call.following is not None:
+                call.following.done.set()
         if call.error is not None:
             raise call.error
         return call.result
 
     def close(self, supervisor: str, reason: ExitReason) -> None:
         """The owner has ended: tell those who wait for an answer."""
-        for _, argument in self._queue:
-            if isinstance(argument, Call):
-                argument.error = SupervisorDied(supervisor, reason)
-                argument.done.set()
+        calls = [one for _, one in self._queue if isinstance(one, Call) and not one.withdrawn]
+        for call in calls:
+            call.error = SupervisorDied(supervisor, reason)
+        for call, following in pairwise(calls):
+            call.following = following
+        if calls:
+            calls[0].done.set()
         self._queue.clear()
         self._later.clear()
 

@@ -367,7 +367,7 @@ class Loop:
         except SupervisorError as answer:
             call.error = answer
         except BaseException:
-            self._inbox.post(self._on_call, call)  # it is answered with the others when all is over
+            self._inbox.put_back(self._on_call, call)  # answered with the others when all is over
             raise
         call.done.set()
         if self._inbox:  # or two callers woken together would go on in either order

@@ -1,5 +1,7 @@
 """Calls on a supervisor whose children have ids."""
 
+from functools import partial
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -10,10 +12,12 @@ from supervisors import (
     ChildCounts,
     ChildSpec,
     InvalidSpec,
+    NoProc,
     NotFound,
     Restarting,
     Running,
     StartFailed,
+    kill,
 )
 
 
@@ -274,3 +278,28 @@ async def test_a_call_from_a_childs_own_start_can_be_given_up(troupe, run):
     await ref.start_child(ChildSpec("a", start))
     assert gave_up == [True]
     assert ref.is_alive
+
+
+async def test_calls_that_a_dead_supervisor_leaves_are_answered_in_their_order(
+    troupe, run, nursery
+):
+    ref = await run(troupe.supervisor("a"))
+    troupe.starts["b"].append("held")
+    answered = []
+
+    async def ask(number, call, *args, scope):
+        with scope, pytest.raises(NoProc):
+            await call(*args)
+        if not scope.cancelled_caught:
+            answered.append(number)
+
+    scopes = [trio.CancelScope() for _ in range(20)]
+    nursery.start_soon(partial(ask, 0, ref.start_child, troupe.spec("b"), scope=scopes[0]))
+    for number in range(1, 20):
+        await wait_all_tasks_blocked()
+        nursery.start_soon(partial(ask, number, ref.which_children, scope=scopes[number]))
+    await wait_all_tasks_blocked()
+    kill(ref)
+    scopes[7].cancel()
+    await wait_all_tasks_blocked()
+    assert answered == [number for number in range(20) if number != 7]
