@@ -2,13 +2,14 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
-from node_world import client_of, module_of, node_here, until, write_plugin
+from node_world import client_of, database_folder, module_of, node_here, until, write_plugin
 from raw_client import RawConnection
 
 from nexus_actors.database import Settings as DatabaseOptions
@@ -76,11 +77,17 @@ async def node_with_database(folder: Path) -> AsyncIterator[Node]:
             await postgres.drop_database(dsn)
 
 
-async def test_postgresql_killed_under_load_is_no_fault_of_a_plugin(tmp_path: Path) -> None:
-    write_shelf(tmp_path / "plugins")
-    database = DatabaseOptions(data_dir=tmp_path / "data", durable=False, grace=0.1)
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with database_folder() as folder:
+        yield folder
+
+
+async def test_postgresql_killed_under_load_is_no_fault_of_a_plugin(folder: Path) -> None:
+    write_shelf(folder / "plugins")
+    database = DatabaseOptions(data_dir=folder / "data", durable=False, grace=0.1)
     async with (
-        node_here(tmp_path / "plugins", database=database, settled=False) as node,
+        node_here(folder / "plugins", database=database, settled=False) as node,
         client_of(node) as client,
     ):
         cell = node.registry.cell("shelf")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,21 @@ def write_plugin(folder: Path, name: str, source: str, **manifest: Any) -> Path:
     document = {"name": name, "version": "1.0.0", "entry_point": "plugin:P", **manifest}
     (home / "plugin.json").write_text(json.dumps(document, indent=2), encoding="utf-8")
     return home
+
+
+@contextmanager
+def database_folder() -> Iterator[Path]:
+    """A folder for a node with an embedded PostgreSQL, in place of pytest's ``tmp_path``.
+
+    PostgreSQL under root runs as a user of its own, and is let into the folders above by access
+    control lists. Every pytest that starts takes those away from the folder that all ``tmp_path``
+    are in, also from under one that runs.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="nexus-node-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 # -- a node in this process --------------------------------------------------------------------
