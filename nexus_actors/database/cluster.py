@@ -10,7 +10,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def finish(
 
 
 def check_version(data: Path) -> None:
-    """Refuse a data folder that another version of PostgreSQL made.
+    """Refuse a data folder that another version of PostgreSQL made, or that is none.
 
     Raises:
         EmbeddedFailed: it was.
@@ -113,6 +112,11 @@ def check_version(data: Path) -> None:
     try:
         found = (data / "PG_VERSION").read_text().strip()
     except FileNotFoundError:
+        if data.is_dir() and any(data.iterdir()):
+            raise EmbeddedFailed(
+                f"{data} holds something else than a database: move it away, or use another folder "
+                "(--data)"
+            ) from None
         return
     if found != str(VERSION):
         raise EmbeddedFailed(
@@ -130,7 +134,6 @@ def make_cluster(
 
     Raises:
         EmbeddedFailed: initdb failed, in its words.
-        OSError: there is something else in its place.
     """
     for left_over in data.parent.glob("postgres.new-*"):
         shutil.rmtree(left_over, ignore_errors=True)
@@ -167,6 +170,4 @@ def make_cluster(
     secret.write_text(password + "\n")
     if user:
         os.chown(secret, user.uid, user.gid)
-    with suppress(OSError):
-        data.rmdir()  # an empty folder in its place is fine; what has anything in it stays
-    new.rename(data)
+    new.rename(data)  # an empty folder in its place is replaced

@@ -73,6 +73,9 @@ SETTINGS = {
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
 }
+PATIENCE = (10.0, 7.0)
+"""Seconds that a server left behind gets for a fast, then for an immediate shutdown."""
+
 _COMPLAINT = re.compile(r"\b(FATAL|PANIC|ERROR|DETAIL|HINT): |^postgres: ")
 # Safe against the death of PostgreSQL, since the system has the data; not against its own.
 UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
@@ -306,15 +309,19 @@ class EmbeddedServer:
             self._process.wait(5.0)
 
     def last_words(self) -> str:
-        """The complaints in the log since the last launch, the last four of them."""
+        """The last four lines of the log since the last launch.
+
+        Of a server that ended by a signal only the complaints: the rest is about how it started.
+        """
         try:
             with open(self.log_file, "rb") as log:
                 log.seek(self._log_start)
                 lines = log.read(100_000).decode(errors="replace").splitlines()
         except FileNotFoundError:
             return ""
-        complaints = [line.strip() for line in lines if _COMPLAINT.search(line)]
-        return " | ".join(complaints[-4:])
+        if (self.exit_code() or 0) < 0:
+            lines = [line for line in lines if _COMPLAINT.search(line)]
+        return " | ".join(line.strip() for line in lines[-4:])
 
     def obituary(self) -> str:
         """How and why the server ended, in one line."""
@@ -397,7 +404,7 @@ class EmbeddedServer:
             shutil.rmtree(old, ignore_errors=True)
 
     def _stop_left_behind(self, pid: int) -> None:
-        for number, patience in ((signal.SIGINT, 10.0), (signal.SIGQUIT, 7.0)):
+        for number, patience in zip((signal.SIGINT, signal.SIGQUIT), PATIENCE, strict=True):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             deadline = time.monotonic() + patience

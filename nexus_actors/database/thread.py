@@ -74,6 +74,8 @@ class AsyncioThread:
         # Written by the thread, emptied by Trio; the flag likewise.
         self._outbox: deque[tuple[_Work, outcome.Outcome[Any]]] = deque()
         self._trio_called = False
+        # Trio's alone: all whose callers wait. Emptied at the end, so that nobody waits for ever.
+        self._under_way: set[_Work] = set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the thread until cancelled. Work under way then gets DatabaseUnavailable."""
@@ -93,8 +95,11 @@ class AsyncioThread:
                         self._loop.call_soon_threadsafe(self._loop.stop)
         finally:
             self._deliver()
-            while self._inbox:
-                trio.lowlevel.reschedule(self._inbox.popleft().waiter, outcome.Error(_stopping()))
+            self._inbox.clear()
+            while self._under_way:
+                # not begun, or not to be ended: its task was left where it stood
+                waiter = self._under_way.pop().waiter
+                trio.lowlevel.reschedule(waiter, outcome.Error(_stopping()))
 
     async def _thread(self, running: trio.Event) -> None:
         await trio.to_thread.run_sync(
@@ -119,6 +124,7 @@ class AsyncioThread:
                 loop.call_soon_threadsafe(self._cancel, work)
             return trio.lowlevel.Abort.FAILED
 
+        self._under_way.add(work)
         self._inbox.append(work)
         if not self._thread_called:
             self._thread_called = True
@@ -208,6 +214,7 @@ class AsyncioThread:
                     if work.raise_cancel is None
                     else outcome.capture(work.raise_cancel)
                 )
+            self._under_way.discard(work)
             trio.lowlevel.reschedule(work.waiter, result)
 
 

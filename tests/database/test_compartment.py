@@ -1,7 +1,5 @@
 """The adapter inside an asyncio compartment: the same methods, awaited by asyncio code."""
 
-# ruff: noqa: PT012 - that an exception leaves a block of several statements is what is tested
-
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable

@@ -2,7 +2,6 @@
 
 # ruff: noqa: ASYNC110, ASYNC220, ASYNC240 - what is waited for happens in PostgreSQL, which sets no
 # event; a process and a look at a folder block for a moment
-# ruff: noqa: PT012 - that an exception leaves a block of several statements is what is tested
 
 import logging
 import os

@@ -1,7 +1,5 @@
 """Transactions: commit, rollback, savepoints, whose statements belong, what a commit sets free."""
 
-# ruff: noqa: PT012 - that an exception leaves a block of several statements is what is tested
-
 from collections.abc import Awaitable, Callable
 
 import asyncpg
