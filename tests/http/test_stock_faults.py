@@ -11,6 +11,8 @@ import trio
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
+from nexus_actors.http.frontend import NodePage
+
 SOON = 0.6
 """Seconds within which the mended server has long done what the stock one never does."""
 
@@ -62,6 +64,20 @@ async def test_stock_has_fault_a_an_idle_connection_is_never_closed_after_its_fi
     assert not stock.stopped.is_set(), "the idle client makes it wait the whole graceful_timeout"
 
 
+def with_our_connection(app):
+    """A stock app on the stock server, with only Quart-Trio's connection replaced by ours."""
+    app.asgi_http_class = NodePage
+    return app
+
+
+async def test_fault_a_is_mended_by_our_quart_connection_alone(serve_stock):
+    stock = await serve_stock(with_our_connection(stock_app()), keep_alive_timeout=0.1)
+    client = await stock.connect()
+    await client.get("/quick")
+    assert (await client.response()).status == 200
+    assert await client.ended(SOON)
+
+
 @pytest.mark.parametrize("path", ["/quick", "/page"])
 async def test_fault_a_is_mended_an_idle_connection_is_closed_after_keep_alive(
     serve_routes, route, path
@@ -106,6 +122,14 @@ async def test_stock_has_fault_b_a_reply_before_the_body_wedges_the_connection(s
     with trio.move_on_after(SOON) as waiting:
         await client.stream.receive_some(1)
     assert waiting.cancelled_caught, "neither an answer nor an end"
+
+
+async def test_fault_b_is_mended_by_our_quart_connection_alone(serve_stock):
+    stock = await serve_stock(with_our_connection(stock_app()))
+    client = await stock.connect()
+    await client.post("/early", b"abc", length=6)
+    assert (await client.response()).status == 401
+    assert await client.ended(SOON)
 
 
 @pytest.mark.parametrize("path", ["/unknown", "/page/early", "/quick"])
@@ -184,6 +208,7 @@ async def test_fault_c_is_mended_a_client_that_stops_reading_does_not_hold_the_s
     client = await served.connect()
     await client.get("/much")
     await client.head()
+    await wait_all_tasks_blocked(0.02)  # the write is stuck
 
     with trio.fail_after(SOON):
         await served.server.stop()

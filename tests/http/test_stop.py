@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import trio
 import wsproto
@@ -115,8 +117,6 @@ async def test_a_request_already_sent_is_still_answered(serve_routes, route, nur
     old = await served.connect()
     await old.get("/quick")
     await old.response()
-    import socket
-
     new = socket.create_connection(("127.0.0.1", served.server.port))
     new.sendall(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
     old_socket = old.stream.socket._sock
@@ -129,6 +129,16 @@ async def test_a_request_already_sent_is_still_answered(serve_routes, route, nur
     with trio.fail_after(SOON):
         data = await stream.receive_some(1000)
     assert data.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_connection_accepted_last_that_says_nothing_does_not_delay_the_stop(
+    serve_routes, route
+):
+    served = await serve_routes(route("GET /quick", quick), drain=60, keep_alive=60)
+    await wait_all_tasks_blocked()
+    with socket.create_connection(("127.0.0.1", served.server.port)):
+        with trio.fail_after(SOON):
+            await served.server.stop()
 
 
 async def test_idle_connections_are_closed_at_once(serve_routes, route):
