@@ -24,8 +24,8 @@ def of(language: str) -> list[Block]:
 
 
 @pytest.mark.parametrize("page", FOLLOWED)
-def test_what_the_page_shows_happens(page, session):
-    session.follow(blocks_of(DOCS / f"{page}.md"))
+def test_what_the_page_shows_happens(page, session_with_database):
+    session_with_database.follow(blocks_of(DOCS / f"{page}.md"))
 
 
 @pytest.mark.parametrize("block", of("python"), ids=str)

@@ -24,7 +24,8 @@ _WAIT = 60.0
 class Session:
     """One terminal, and a second one for the node."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database_url: str = "") -> None:
+        """With ``database_url`` nodes use that database in place of one of their own."""
         self.folder = folder
         self.port = _free_port()
         self._log = folder.parent / f"{folder.name}.log"
@@ -33,6 +34,7 @@ class Session:
             **{name: value for name, value in os.environ.items() if not name.startswith("NEXUS_")},
             "PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}",
             "NEXUS_BIND": f"127.0.0.1:{self.port}",
+            "NEXUS_DATABASE_URL": database_url,
             "NEXUS_NODE_LOG_FORMAT": "console",
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "80",
