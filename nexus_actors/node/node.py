@@ -153,16 +153,20 @@ class Node:
             try:
                 ref = await nursery.start(supervisor.run)
             except StartFailed as failed:
-                raise CannotStart(_why(failed)) from None
-            assert ref is not None
-            self.phase = "running"
-            task_status.started(self)
-            nursery.start_soon(self._stop_when_asked, ref)
-            reason = await ref.wait()
-            if not self._stop_asked.is_set():
-                _logger.critical(f"the node gave up: {reason}")
-                self.exit_code = 70
-            nursery.cancel_scope.cancel()
+                why = _why(failed)
+            else:
+                why = ""
+                assert ref is not None
+                self.phase = "running"
+                task_status.started(self)
+                nursery.start_soon(self._stop_when_asked, ref)
+                reason = await ref.wait()
+                if not self._stop_asked.is_set():
+                    _logger.critical(f"the node gave up: {reason}")
+                    self.exit_code = 70
+                nursery.cancel_scope.cancel()
+        if why:  # here, for the nursery would wrap it in a group
+            raise CannotStart(why)
         return self.exit_code
 
     async def _stop_when_asked(self, ref: SupervisorRef) -> None:

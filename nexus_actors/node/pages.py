@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from quart import request
@@ -46,6 +45,6 @@ def _is_loopback(address: str | None) -> bool:
         return False
 
 
-def _is_forwarded(headers: Container[str]) -> bool:
+def _is_forwarded(headers: Any) -> bool:
     """Whether a proxy on this machine asks for somebody else."""
     return any(name in headers for name in ("Forwarded", "X-Forwarded-For", "Via"))

@@ -62,7 +62,8 @@ class Sessions:
         self._check_room()
         send, receive = trio.open_memory_channel[Any](_BUFFER)
         stream = _SessionStream(receive)
-        self._nursery.start_soon(self._pump, items, send, stream)
+        session = self._session(stream.scope)
+        self._nursery.start_soon(self._pump, items, send, stream, session)
         response.stream = stream
         return response
 
@@ -77,7 +78,8 @@ class Sessions:
         opening = _Opening()
         socket.on_accept = opening.settled.set
         socket.on_close = opening.closed
-        self._nursery.start_soon(self._converse, socket, converse, opening)
+        session = self._session(opening.scope)
+        self._nursery.start_soon(self._converse, socket, converse, opening, session)
         try:
             await opening.settled.wait()
         except trio.Cancelled:
@@ -106,8 +108,9 @@ class Sessions:
         items: AsyncIterable[Any],
         send: trio.MemorySendChannel[Any],
         stream: _SessionStream,
+        session: _Counted,
     ) -> None:
-        with self._session(trio.CancelScope()):
+        with session:
             with send:
                 try:
                     async with aclosing(
@@ -124,9 +127,13 @@ class Sessions:
                     self._failed(error, "a streamed reply")
 
     async def _converse(
-        self, socket: WebSocket, converse: Callable[[], Awaitable[None]], opening: _Opening
+        self,
+        socket: WebSocket,
+        converse: Callable[[], Awaitable[None]],
+        opening: _Opening,
+        session: _Counted,
     ) -> None:
-        with self._session(opening.scope):
+        with session:
             try:
                 await self._compartment.call(converse)
             except WebSocketClosed:
@@ -173,15 +180,15 @@ class _Opening:
 
 
 class _Counted:
-    """Counts a session while its scope is open."""
+    """Counts a session from its making on, before its task has begun, to the end of its scope."""
 
     def __init__(self, sessions: Sessions, scope: trio.CancelScope) -> None:
         self._sessions = sessions
         self._scope = scope
+        sessions._scopes[scope] = None
+        sessions._cell.sessions += 1
 
     def __enter__(self) -> None:
-        self._sessions._scopes[self._scope] = None
-        self._sessions._cell.sessions += 1
         self._scope.__enter__()
 
     def __exit__(self, *details: Any) -> bool:
@@ -199,6 +206,8 @@ class _SessionStream:
 
     def __init__(self, receive: trio.MemoryReceiveChannel[Any]) -> None:
         self._receive = receive
+        self.scope = trio.CancelScope()
+        """The scope of the session."""
         self.broken = False
         """Whether it ended by a fault of the plugin; set before the channel is closed."""
 
@@ -214,8 +223,9 @@ class _SessionStream:
             raise StopAsyncIteration from None
 
     async def aclose(self) -> None:
-        """Read no more: the session ends."""
+        """Read no more: the session ends, also one that waits for something to tell."""
         self._receive.close()
+        self.scope.cancel()
 
 
 def _aclosable(items: AsyncIterator[Any]) -> Any:
