@@ -7,6 +7,7 @@ import logging
 import attrs
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from nexus_actors.http.binding import Binder
 from nexus_actors.http.routes import RouteMark
@@ -306,15 +307,20 @@ async def test_garbage_is_refused_in_problem_json_and_closes_the_connection(serv
         assert await client.ended(1)
 
 
-async def test_a_flood_of_headers_is_431_and_the_client_can_read_it(served):
+async def test_a_flood_of_headers_is_431_and_the_client_can_read_it(served, eventually):
     """The server shuts its side and reads on for a while, so that no reset takes the reply back."""
     client = await served.connect()
     flood = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Flood: yes\r\n" * 40_000
     await client.send(flood)
     reply = await client.response()
     assert reply.status == 431
-    with trio.fail_after(1):  # not reset, which could take the reply back
+    await wait_all_tasks_blocked(0.02)
+    assert served.server.connections == 1, "it reads on: a reset could take the reply back"
+    await client.send(b"X-More: yes\r\n" * 1000)
+    with trio.fail_after(1):
         assert await client.stream.receive_some(1) == b""
+    await client.aclose()
+    await eventually(lambda: not served.server.connections, "the client's close ends it")
 
 
 async def test_a_slow_head_is_408(serve_routes, route):

@@ -11,7 +11,7 @@ import trio
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
-from nexus_actors.http.frontend import NodePage
+from nexus_actors.http.frontend import FrontEnd, NodePage
 
 SOON = 0.6
 """Seconds within which the mended server has long done what the stock one never does."""
@@ -71,6 +71,7 @@ def with_our_connection(app):
 
 
 async def test_fault_a_is_mended_by_our_quart_connection_alone(serve_stock):
+    assert FrontEnd.asgi_http_class is NodePage
     stock = await serve_stock(with_our_connection(stock_app()), keep_alive_timeout=0.1)
     client = await stock.connect()
     await client.get("/quick")
@@ -208,7 +209,7 @@ async def test_fault_c_is_mended_a_client_that_stops_reading_does_not_hold_the_s
     client = await served.connect()
     await client.get("/much")
     await client.head()
-    await wait_all_tasks_blocked(0.02)  # the write is stuck
+    await wait_all_tasks_blocked(0.3)  # the write is stuck: the kernel takes no more either
 
     with trio.fail_after(SOON):
         await served.server.stop()

@@ -117,18 +117,20 @@ async def test_a_request_already_sent_is_still_answered(serve_routes, route, nur
     old = await served.connect()
     await old.get("/quick")
     await old.response()
-    new = socket.create_connection(("127.0.0.1", served.server.port))
-    new.sendall(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
+    news = [socket.create_connection(("127.0.0.1", served.server.port)) for _ in range(5)]
+    for new in news:
+        new.sendall(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
     old_socket = old.stream.socket._sock
     old_socket.send(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
     served.server.stop_soon()
 
     assert (await old.response()).status == 200
-    new.setblocking(False)
-    stream = trio.SocketStream(trio.socket.from_stdlib_socket(new))
-    with trio.fail_after(SOON):
-        data = await stream.receive_some(1000)
-    assert data.startswith(b"HTTP/1.1 200")
+    for new in news:
+        new.setblocking(False)
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(new)) as stream:
+            with trio.fail_after(SOON):
+                data = await stream.receive_some(1000)
+            assert data.startswith(b"HTTP/1.1 200")
 
 
 async def test_a_connection_accepted_last_that_says_nothing_does_not_delay_the_stop(
