@@ -40,6 +40,7 @@ from .reports import (
     ShutdownError,
     StartError,
     SupervisorEnded,
+    SupervisorStarted,
     log_report,
 )
 from .spec import ChildSpec, Flags
@@ -85,6 +86,7 @@ __all__ = [
     "SupervisorEnded",
     "SupervisorError",
     "SupervisorRef",
+    "SupervisorStarted",
     "error",
     "from_exception",
     "kill",

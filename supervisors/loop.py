@@ -32,6 +32,7 @@ from .reports import (
     ShutdownError,
     StartError,
     SupervisorEnded,
+    SupervisorStarted,
     deliver,
 )
 from .spec import ChildSpec, Flags
@@ -111,6 +112,7 @@ class Loop:
             await self._stop_all()
             return shutdown_with(failed)
         self.has_started = True
+        self._report(SupervisorStarted)
         ready()
         while True:
             handler, argument = await self._inbox.take()

@@ -25,6 +25,7 @@ __all__ = [
     "ShutdownError",
     "StartError",
     "SupervisorEnded",
+    "SupervisorStarted",
     "log_report",
 ]
 
@@ -172,6 +173,16 @@ class GaveUp(Report):
             f"{self.supervisor} gives up: {self.id!r} needed restart {self.restarts} within "
             f"{self.period:g} s, {self.intensity} are allowed"
         )
+
+
+@attrs.frozen(kw_only=True)
+class SupervisorStarted(Report):
+    """The supervisor is up, and all its first children before it."""
+
+    level: ClassVar[int] = logging.DEBUG
+
+    def __str__(self) -> str:
+        return f"{self.supervisor} is up"
 
 
 @attrs.frozen(kw_only=True)

@@ -137,10 +137,14 @@ class Supervisor:
         `fields` are those of :class:`ChildSpec`; ``shutdown`` is ``"infinity"`` unless given, so
         that the whole tree below has the time it needs.
         """
-        return ChildSpec(id, self._run_under, type="supervisor", **fields)
+        return ChildSpec(id, self.run_under, type="supervisor", **fields)
 
-    async def _run_under(self, child: Child) -> object:
-        """The start function of a nested supervisor."""
+    async def run_under(self, child: Child, extra: object = None) -> object:
+        """Be that child of another supervisor: what :meth:`as_child` has for a start function.
+
+        For start functions that have something to do before or after: they end with
+        ``return await supervisor.run_under(child)``. `extra` is handed to ``child.started()``.
+        """
         loop = await self._prepare(child.name, self._on_report or child.reporter)
         if loop is None:
             return IGNORE
@@ -148,7 +152,7 @@ class Supervisor:
             return loop
         child.runs(loop.ref)
         child.on_stop(loop.request_stop)
-        return await loop.live(child.started)
+        return await loop.live(lambda: child.started(extra))
 
     async def _prepare(self, name: str, reporter: Reporter) -> Loop | ExitReason | None:
         """Call init; give a loop ready to live, the reason of the failure, or None for IGNORE."""

@@ -57,11 +57,12 @@ async def test_giving_up_is_told_before_it_happens(troupe, run):
     await troupe.end("a", "crash")
     assert [type(report).__name__ for report in troupe.reports] == [
         "ProgressReport",
+        "SupervisorStarted",
         "ChildTerminated",
         "GaveUp",
         "SupervisorEnded",
     ]
-    assert "restart 1 of 0 in 5 s, one too many" in str(troupe.reports[1])
+    assert "restart 1 of 0 in 5 s, one too many" in str(troupe.reports[2])
 
 
 async def test_auto_shutdown_is_told(troupe, run):
@@ -110,6 +111,7 @@ async def test_without_an_observer_reports_are_logged_by_their_weight(troupe, ru
     assert levels == [
         ("DEBUG", "root started 'a'"),
         ("DEBUG", "root started 'b'"),
+        ("DEBUG", "root is up"),
         ("ERROR", "root: 'a' ended: "),
         ("DEBUG", "root started 'a' "),
         ("INFO", "root: 'b' ended: "),

@@ -195,7 +195,27 @@ class TestNested:
     async def test_reports_come_up_with_the_path_of_their_supervisor(self, troupe, run):
         inner = Supervisor([troupe.spec("b")]).as_child("inner")
         await run(troupe.supervisor("a", inner, name="top"))
-        assert [report.supervisor for report in troupe.reports] == ["top", "top/inner", "top"]
+        assert [str(report) for report in troupe.reports] == [
+            "top started 'a'",
+            "top/inner started 'b'",
+            "top/inner is up",
+            "top started 'inner'",
+            "top is up",
+        ]
+
+    async def test_a_start_function_may_end_with_it(self, troupe, run):
+        below = Supervisor([troupe.spec("b")])
+
+        async def start(child):
+            troupe.log.append("prepared")
+            return await below.run_under(child, extra="ready")
+
+        ref = await run(troupe.supervisor())
+        child = await ref.start_child(ChildSpec("inner", start, type="supervisor"))
+        assert child.extra == "ready"
+        assert [row.id for row in await child.supervisor.which_children()] == ["b"]
+        await ref.stop()
+        assert troupe.log == ["prepared", "start b", "stop b: shutdown"]
 
     async def test_a_supervisor_may_have_a_deadline(self, troupe, run):
         async def never(child):
