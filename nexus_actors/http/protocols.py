@@ -108,6 +108,8 @@ class Http1(H11Protocol):
         super().__init__(*args)
         self._settings = settings
         self._paused = False
+        self._held_head = b""
+        """The head of a reply of known length, until the first of its body is written with it."""
         # Parsing goes on in the reader and, after an answer, in a task of its own: one at a time.
         self._parsing = trio.Lock()
 
@@ -223,7 +225,19 @@ class Http1(H11Protocol):
                 headers=event.headers,
                 reason=title_of(event.status_code).encode(),
             )
-        await super()._send_h11_event(event)
+        try:
+            data = self._held_head + (self.connection.send(event) or b"")
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        self._held_head = b""
+        if isinstance(event, h11.Response) and any(
+            name == b"content-length" for name, _value in event.headers
+        ):
+            self._held_head = data  # its body follows at once: both go out in one write
+        elif data:
+            await self.send(RawData(data))
 
     async def _maybe_recycle(self) -> None:
         if self.connection.our_state is h11.DONE and self.connection.their_state is h11.DONE:

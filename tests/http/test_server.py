@@ -17,6 +17,7 @@ import trio
 
 from nexus_actors.config.settings import HttpSettings
 from nexus_actors.errors import Invalid
+from nexus_actors.http.connection import Connection
 from nexus_actors.http.frontend import FrontEnd
 from nexus_actors.http.server import serve
 
@@ -175,6 +176,22 @@ async def test_the_reply_has_a_date_and_does_not_tell_the_server_software(serve_
     assert head.startswith("HTTP/1.1 200 OK\r\n")
     assert "date: " in head
     assert "server:" not in head
+
+
+async def test_a_reply_goes_out_in_one_write(serve_routes, route, monkeypatch):
+    written, real = [], Connection._write
+
+    async def write(self, data):
+        written.append(data)
+        await real(self, data)
+
+    monkeypatch.setattr(Connection, "_write", write)
+    served = await serve_routes(route("GET /quick", quick))
+    client = await served.connect()
+    for _ in range(2):
+        await client.get("/quick")
+        await client.response()
+    assert len(written) == 2
 
 
 async def test_http_1_0_is_answered_and_closed(serve_routes, route):
