@@ -180,7 +180,7 @@ async def test_a_body_over_the_limit_is_413(served, path, limit, chunked):
     assert f"longer than the {limit:,} bytes" in reply.problem["detail"]
     if chunked:
         assert reply.headers["connection"] == "close"
-        assert await client.ended(1)
+        assert await client.ended()
     else:
         await still_usable(client)
 
@@ -191,7 +191,7 @@ async def test_a_huge_body_is_413_before_it_is_sent(served):
     reply = await client.response()
     assert reply.status == 413
     assert reply.headers["connection"] == "close"
-    assert await client.ended(1)
+    assert await client.ended()
 
 
 async def test_a_body_that_is_wanted_is_asked_for_with_100(served):
@@ -304,7 +304,7 @@ async def test_garbage_is_refused_in_problem_json_and_closes_the_connection(serv
         await still_usable(client)
     else:
         assert reply.headers["connection"] == "close"
-        assert await client.ended(1)
+        assert await client.ended()
 
 
 async def test_a_flood_of_headers_is_431_and_the_client_can_read_it(served, eventually):
@@ -317,7 +317,7 @@ async def test_a_flood_of_headers_is_431_and_the_client_can_read_it(served, even
     await wait_all_tasks_blocked(0.02)
     assert served.server.connections == 1, "it reads on: a reset could take the reply back"
     await client.send(b"X-More: yes\r\n" * 1000)
-    with trio.fail_after(1):
+    with trio.fail_after(5):
         assert await client.stream.receive_some(1) == b""
     await client.aclose()
     await eventually(lambda: not served.server.connections, "the client's close ends it")
@@ -330,7 +330,7 @@ async def test_a_slow_head_is_408(serve_routes, route):
     reply = await client.response()
     assert reply.status == 408
     assert reply.problem["detail"] == "the head of the request did not arrive in time"
-    assert await client.ended(1)
+    assert await client.ended()
 
 
 async def test_a_slow_head_after_a_request_is_408_also(serve_routes, route):
@@ -352,7 +352,7 @@ async def test_dripping_bytes_do_not_prolong_a_head(serve_routes, route, nursery
             await trio.sleep(0.02)
 
     nursery.start_soon(drip)
-    with trio.fail_after(1):
+    with trio.fail_after(5):
         assert (await client.response()).status == 408
     nursery.cancel_scope.cancel()
 
@@ -364,7 +364,7 @@ async def test_a_body_that_stops_coming_is_408(serve_routes, route, monkeypatch)
     await client.post("/echo", b"{", length=10)
     reply = await client.response()
     assert reply.status == 408
-    assert await client.ended(1)
+    assert await client.ended()
 
 
 async def test_a_body_that_takes_longer_than_the_reply_may_is_408(serve_routes, route):

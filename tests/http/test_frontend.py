@@ -306,7 +306,7 @@ async def test_a_disconnect_cancels_what_only_reads(
     await hang.started.wait()
     await client.aclose()
     if cancelled:
-        with trio.fail_after(2):
+        with trio.fail_after(5):
             await hang.cancelled.wait()
         await wait_all_tasks_blocked(0.02)
         assert served.told[0][2] == 499
@@ -314,7 +314,7 @@ async def test_a_disconnect_cancels_what_only_reads(
         await wait_all_tasks_blocked(0.05)
         assert not hang.cancelled.is_set()
         hang.go_on.set()
-        with trio.fail_after(2):
+        with trio.fail_after(5):
             await hang.done.wait()
 
 
@@ -325,7 +325,7 @@ async def test_a_handler_that_goes_on_without_client_has_its_deadline_still(serv
     await client.post("/hang")
     await hang.started.wait()
     await client.aclose()
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await hang.cancelled.wait()
 
 
@@ -335,7 +335,7 @@ async def test_a_client_that_left_before_the_dispatch_is_not_answered(serve_rout
     incoming = Incoming()
     await incoming.put({"type": "http.request", "body": b"", "more_body": False})
     await incoming.put({"type": "http.disconnect"})
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await ask_asgi(served.frontend, "GET", "/hang", extensions={INCOMING: incoming})
     assert served.told[0][2] == 499
 
@@ -371,7 +371,7 @@ async def test_a_body_is_handed_over_as_it_arrives_where_the_route_says_so(serve
     served = await serve_routes(route("POST /take", take, stream=True))
     client = await served.connect()
     await client.post("/take", b"one", length=6)
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await first.wait()
     assert pieces == [b"one"]
     await client.send("two")
@@ -422,7 +422,7 @@ async def test_a_streamed_body_that_breaks_off_is_no_fault_of_the_plugin(
     await client.post("/take", b"123", length=10)
     await wait_all_tasks_blocked(0.02)
     await client.aclose()
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await ended.wait()
     assert "the client went away" in errors[0].detail
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]

@@ -115,9 +115,9 @@ async def test_a_unix_socket_of_a_living_node_is_refused(tmp_path, nursery):
 # -- many and single connections -----------------------------------------------------------------
 
 
-async def test_four_hundred_connections_beside_each_other(serve_routes, route):
+async def test_two_hundred_connections_beside_each_other(serve_routes, route):
     served = await serve_routes(route("GET /quick", quick))
-    clients = [await served.connect() for _ in range(400)]
+    clients = [await served.connect() for _ in range(200)]
     for client in clients:
         await client.get("/quick")
     for client in clients:
@@ -199,7 +199,7 @@ async def test_http_1_0_is_answered_and_closed(serve_routes, route):
     client = await served.connect()
     await client.send("GET /quick HTTP/1.0\r\n\r\n")
     assert (await client.response()).status == 200
-    assert await client.ended(1)
+    assert await client.ended()
 
 
 async def test_a_client_may_ask_for_the_close(serve_routes, route):
@@ -207,7 +207,7 @@ async def test_a_client_may_ask_for_the_close(serve_routes, route):
     client = await served.connect()
     await client.get("/quick", "Connection: close")
     assert (await client.response()).headers["connection"] == "close"
-    assert await client.ended(1)
+    assert await client.ended()
 
 
 # -- HTTP/2 --------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ async def test_http_2_is_closed_when_the_server_stops(http2):
     one = http2.request("GET", "/quick")
     await http2.flush()
     await http2.response(one)
-    with trio.fail_after(1):
+    with trio.fail_after(5):
         await http2.served.server.stop()
 
 
@@ -316,4 +316,4 @@ async def test_an_idle_http_2_connection_is_closed(serve_routes, route):
     one = client.request("GET", "/quick")
     await client.flush()
     await client.response(one)
-    assert await raw.ended(1)
+    assert await raw.ended()

@@ -14,7 +14,9 @@ from trio.testing import wait_all_tasks_blocked
 from nexus_actors.http.frontend import FrontEnd, NodePage
 
 SOON = 0.6
-"""Seconds within which the mended server has long done what the stock one never does."""
+"""Seconds for which the stock server is watched not doing what it should do at once."""
+PATIENCE = 5.0
+"""Seconds that the mended one gets for it, on a busy machine."""
 
 
 def stock_app():
@@ -76,7 +78,7 @@ async def test_fault_a_is_mended_by_our_quart_connection_alone(serve_stock):
     client = await stock.connect()
     await client.get("/quick")
     assert (await client.response()).status == 200
-    assert await client.ended(SOON)
+    assert await client.ended()
 
 
 @pytest.mark.parametrize("path", ["/quick", "/page"])
@@ -89,7 +91,7 @@ async def test_fault_a_is_mended_an_idle_connection_is_closed_after_keep_alive(
         await client.get(path)
         assert (await client.response()).status == 200
 
-    assert await client.ended(SOON)
+    assert await client.ended()
 
 
 @pytest.mark.parametrize("path", ["/quick", "/page"])
@@ -103,7 +105,7 @@ async def test_fault_a_is_mended_an_idle_connection_does_not_delay_the_stop(
     await client.get(path)
     await client.response()
 
-    with trio.fail_after(SOON):
+    with trio.fail_after(PATIENCE):
         await served.server.stop()
     assert await client.ended()
 
@@ -130,7 +132,7 @@ async def test_fault_b_is_mended_by_our_quart_connection_alone(serve_stock):
     client = await stock.connect()
     await client.post("/early", b"abc", length=6)
     assert (await client.response()).status == 401
-    assert await client.ended(SOON)
+    assert await client.ended()
 
 
 @pytest.mark.parametrize("path", ["/unknown", "/page/early", "/quick"])
@@ -158,7 +160,7 @@ async def test_fault_b_is_mended_the_connection_ends_where_the_body_does_not_com
 
     await client.send("def")
     await client.get("/quick")
-    assert await client.ended(SOON)
+    assert await client.ended()
 
 
 async def test_fault_b_is_mended_a_long_body_is_not_waited_for(serve_routes, route):
@@ -168,7 +170,7 @@ async def test_fault_b_is_mended_a_long_body_is_not_waited_for(serve_routes, rou
     reply = await client.response()
     assert reply.status == 404
     assert reply.headers["connection"] == "close"
-    assert await client.ended(SOON)
+    assert await client.ended()
 
 
 # -- C: a client that does not read --------------------------------------------------------------
@@ -211,7 +213,7 @@ async def test_fault_c_is_mended_a_client_that_stops_reading_does_not_hold_the_s
     await client.head()
     await wait_all_tasks_blocked(0.3)  # the write is stuck: the kernel takes no more either
 
-    with trio.fail_after(SOON):
+    with trio.fail_after(PATIENCE):
         await served.server.stop()
 
 
@@ -272,7 +274,7 @@ async def test_fault_d_is_mended_a_connection_over_the_limit_is_told_and_closed(
     assert reply.headers["retry-after"] == "1"
     assert reply.headers["connection"] == "close"
     assert reply.problem["detail"] == "3 connections are open, which is the limit"
-    assert await surplus.ended(SOON)
+    assert await surplus.ended()
     assert served.server.refused == 1
 
     await clients[0].aclose()
@@ -329,7 +331,7 @@ async def test_fault_e_is_mended_a_disconnect_behind_a_pipelined_request_cancels
     await started.wait()
     await client.aclose()
 
-    with trio.fail_after(SOON):
+    with trio.fail_after(PATIENCE):
         await ended.wait()
 
 

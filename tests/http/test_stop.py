@@ -12,7 +12,8 @@ from wsproto.events import AcceptConnection, CloseConnection, Request
 
 from nexus_actors.http import ServerSentEvent
 
-SOON = 0.8
+SOON = 5.0
+"""Seconds, on a busy machine, for what needs none; far less than any drain here."""
 
 
 class Hang:
@@ -113,7 +114,7 @@ async def test_no_new_connection_is_accepted(serve_routes, route, nursery):
 
 async def test_a_request_already_sent_is_still_answered(serve_routes, route, nursery):
     """Also on a connection that the server has not accepted yet, or whose bytes it has not read."""
-    served = await serve_routes(route("GET /quick", quick), drain=5)
+    served = await serve_routes(route("GET /quick", quick), drain=60)
     old = await served.connect()
     await old.get("/quick")
     await old.response()
@@ -156,7 +157,7 @@ async def test_idle_connections_are_closed_at_once(serve_routes, route):
 
 
 async def test_a_head_that_has_begun_may_be_finished(serve_routes, route, nursery):
-    served = await serve_routes(route("GET /quick", quick), drain=5)
+    served = await serve_routes(route("GET /quick", quick), drain=60)
     client = await served.connect()
     await client.send("GET /quick HTTP/1.1\r\n")
     await wait_all_tasks_blocked(0.02)
@@ -242,7 +243,7 @@ async def test_another_stream_is_cut_after_the_drain(serve_routes, route, nurser
     await client.head()
     await client.chunk()
     done = await stop_in(nursery, served)
-    assert await client.ended(SOON)
+    assert await client.ended()
     assert client._buffer == b""
     with trio.fail_after(SOON):
         await done.wait()
@@ -296,7 +297,7 @@ async def test_a_client_that_never_answers_the_close_of_its_websocket_is_not_wai
     protocol = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
     await client.send(protocol.send(Request(host="x", target="/ws")))
     await client.head()
-    with trio.fail_after(1.5):
+    with trio.fail_after(SOON):
         await served.server.stop()
 
 

@@ -297,7 +297,7 @@ async def test_a_clients_close_reaches_the_handler_with_its_code(dial, code, cap
     socket, served = await dial(handler)
     await socket.send(CloseConnection(code, "bye"))
     assert (await socket.closed())[0] == code
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await handler.ended.wait()
     assert handler.error.code == code
     await socket.stream.aclose()
@@ -310,7 +310,7 @@ async def test_a_broken_connection_is_1006_for_the_handler(dial):
     socket, _served = await dial(handler)
     await handler.started.wait()
     await socket.stream.aclose()
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await handler.ended.wait()
     assert handler.error.code == 1006
 
@@ -327,7 +327,7 @@ async def test_iterating_ends_with_the_websocket(dial):
     socket, _served = await dial(handler)
     await socket.send(TextMessage("a"))
     await socket.send(CloseConnection(1000))
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await after.wait()
     assert got == ["a"], "what came before the close is delivered"
 
@@ -345,7 +345,7 @@ async def test_a_handler_that_does_not_notice_the_end_is_cancelled(dial, monkeyp
 
     socket, _served = await dial(deaf)
     await socket.stream.aclose()
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await ended.wait()
 
 
@@ -409,7 +409,7 @@ async def test_sending_after_the_end_raises_with_the_code(dial):
 
     socket, _served = await dial(handler)
     await socket.send(CloseConnection(1000))
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await ended.wait()
     assert errors == [1000, 1000]
 
@@ -464,7 +464,7 @@ async def test_a_client_that_leaves_while_nobody_reads_is_noticed(dial, monkeypa
         while True:
             await socket.send(TextMessage("x" * 10_000))
     await socket.stream.aclose()
-    with trio.fail_after(3):
+    with trio.fail_after(5):
         await ended.wait()
 
 
@@ -473,7 +473,7 @@ async def test_a_message_over_the_limit_closes_with_1009(dial):
     socket, _served = await dial(handler, max_body=1000)
     await socket.send(TextMessage("x" * 1001))
     assert (await socket.closed())[0] == 1009
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await handler.ended.wait()
     assert handler.error.code == 1009
 
@@ -483,7 +483,7 @@ async def test_text_that_is_not_utf8_closes_with_1007(dial):
     socket, _served = await dial(handler)
     await socket.stream.send_all(b"\x81\x82\x00\x00\x00\x00\xff\xff")
     assert (await socket.closed())[0] == 1007
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await handler.ended.wait()
 
 
@@ -492,13 +492,13 @@ async def test_garbage_instead_of_frames_closes_with_1002(dial):
     socket, _served = await dial(handler)
     await socket.stream.send_all(b"\xff\xff\xff\xff\xff\xff")
     assert (await socket.closed())[0] == 1002
-    with trio.fail_after(2):
+    with trio.fail_after(5):
         await handler.ended.wait()
 
 
-async def test_two_hundred_websockets_open_beside_each_other(dial, serve_routes, route):
+async def test_a_hundred_websockets_open_beside_each_other(dial, serve_routes, route):
     served = await serve_routes(route("WEBSOCKET /ws/{room}", echo))
-    sockets = [(await dial(echo, served=served))[0] for _ in range(200)]
+    sockets = [(await dial(echo, served=served))[0] for _ in range(100)]
     for socket in sockets:
         await socket.send(TextMessage("a"))
     for socket in sockets:
