@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import Any, Literal
 
 import h2.events
@@ -73,6 +74,10 @@ class _WebSocketStream(WSStream):
     async def handle(self, event: StreamEvent) -> None:
         if self.closed:
             return
+        if isinstance(event, Request):
+            # Without compression: wsproto inflates without limit, 64 KiB to 64 MiB at once.
+            kept = [pair for pair in event.headers if pair[0] != b"sec-websocket-extensions"]
+            event = dataclasses.replace(event, headers=kept)
         if isinstance(event, StreamClosed) and self.closed_by is not None:
             await self._disconnect(self.closed_by)
         elif isinstance(event, Data) and not self.handshake.accepted:
@@ -136,12 +141,21 @@ class Http1(H11Protocol):
             await self.can_read.set()
 
     async def _handle_events(self) -> None:
+        pieces: list[bytes] = []
         while True:
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:
                 await self._refuse_garbage(error)
                 break
+            if isinstance(event, h11.Data):
+                pieces.append(bytes(event.data))
+                continue
+            if pieces and self.stream is not None:
+                # What arrived together goes on together: a body in chunks of one byte is not to
+                # cost the node a thousand times what it costs the client.
+                await self.stream.handle(Body(stream_id=STREAM_ID, data=b"".join(pieces)))
+            pieces.clear()
             if isinstance(event, h11.Request):
                 if await self._begin(event):
                     break
@@ -156,8 +170,6 @@ class Http1(H11Protocol):
                 or isinstance(event, h11.ConnectionClosed)
             ):
                 break
-            elif isinstance(event, h11.Data):
-                await self.stream.handle(Body(stream_id=STREAM_ID, data=bytes(event.data)))
             elif isinstance(event, h11.EndOfMessage):
                 await self.stream.handle(EndBody(stream_id=STREAM_ID))
             else:  # a websocket's bytes

@@ -127,6 +127,25 @@ async def test_a_large_body_arrives_whole_in_both_directions(serve_routes, route
     assert reply.content == body
 
 
+async def test_a_body_in_tiny_chunks_is_put_together(serve_routes, route):
+    pieces = []
+
+    async def take(request):
+        async for piece in request.stream():
+            pieces.append(piece)
+
+    served = await serve_routes(route("POST /take", take, stream=True))
+    client = await served.connect()
+    await client.send(
+        b"POST /take HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"1\r\nx\r\n" * 5_000
+        + b"0\r\n\r\n"
+    )
+    assert (await client.response()).status == 204
+    assert b"".join(pieces) == b"x" * 5_000
+    assert len(pieces) < 10
+
+
 async def test_pipelined_requests_are_answered_in_order(serve_routes, route):
     async def echo(request):
         return request.path_params["n"] + (await request.body()).decode()

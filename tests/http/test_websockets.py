@@ -142,6 +142,17 @@ async def test_the_handler_sees_the_opening(dial):
     }
 
 
+async def test_compression_is_not_taken_up(serve_routes, route):
+    """It would let a small frame become a huge one before its length is looked at."""
+    served = await serve_routes(route("WEBSOCKET /ws/{room}", echo))
+    socket = Socket((await served.connect()).stream)
+    deflate = wsproto.extensions.PerMessageDeflate()
+    await socket.send(Request(host="x", target="/ws/1", extensions=[deflate]))
+    event = await socket.event()
+    assert isinstance(event, AcceptConnection)
+    assert event.extensions == []
+
+
 async def test_json_goes_both_ways(dial):
     async def swap(ws):
         await ws.accept()
