@@ -13,7 +13,7 @@ from nexus_actors.config import load_settings
 from nexus_actors.plugin.manifest import parse_manifest
 
 DOCS = ROOT / "docs"
-FOLLOWED = ["getting-started", "services", "asyncio", "testing", "commands"]
+FOLLOWED = ["getting-started", "database", "services", "asyncio", "testing", "commands"]
 """Pages that are one story: files, commands and what they print, from top to bottom."""
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
