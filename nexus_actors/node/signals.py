@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from nexus_actors.node.limits import allow_open_files
 from nexus_actors.node.node import Node
 
 __all__ = ["run_until_signalled"]
@@ -30,6 +31,7 @@ async def run_until_signalled(
     exit code 1 a moment after ``stop_timeout``, or after a second signal.
     """
     code = 0
+    allow_open_files(node.settings.http.max_connections)
     last_resort = _LastResort(node)
     with _signals_of(node, last_resort):
         async with trio.open_nursery() as nursery:
