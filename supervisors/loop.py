@@ -57,7 +57,7 @@ class Slot:
     tries: int = 0
     """Restarts in a row, for the backoff."""
     due: float | None = None
-    """When a paused restart is due; None if none is."""
+    """When the paused restart that is planned is due; one for another time is no longer wanted."""
 
 
 class Loop:
@@ -142,7 +142,7 @@ class Loop:
 
         Afterwards ``slot.child`` is the new incarnation; None if it failed or said IGNORE.
         """
-        slot.child, slot.restarting, slot.due = None, False, None
+        slot.child, slot.restarting = None, False
         child = Child(
             slot.spec, self._path(slot), slot.starts + 1, self.reporter, self._child_changed
         )

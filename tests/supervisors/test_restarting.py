@@ -286,6 +286,23 @@ class TestBackoff:
         await trio.sleep(10)
         assert troupe.taken() == []
 
+    async def test_a_restart_with_a_sibling_in_a_pause_is_not_repeated_by_the_pause(
+        self, troupe, run
+    ):
+        await run(
+            troupe.supervisor(
+                "a", "b", strategy="rest_for_one", intensity=100, backoff=self.BACKOFF
+            )
+        )
+        await troupe.end("b", "crash")
+        await troupe.end("b", "crash")
+        assert troupe.running == {"a"}
+        await troupe.end("a", "crash")
+        assert troupe.running == {"a", "b"}
+        troupe.taken()
+        await trio.sleep(10)
+        assert troupe.taken() == []
+
     async def test_it_gives_up_before_it_pauses_in_vain(self, troupe, run):
         ref = await run(troupe.supervisor("a", intensity=1, backoff=self.BACKOFF))
         await troupe.end("a", "crash")

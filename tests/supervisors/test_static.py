@@ -39,18 +39,25 @@ async def test_count_children_counts_specs_and_processes(troupe, run):
     assert await ref.count_children() == ChildCounts(specs=3, active=2, supervisors=1, workers=2)
 
 
-async def test_a_child_that_has_just_died_is_not_counted_as_active(troupe, run):
-    troupe.starts["b"].append("ok")
-    ref = await run(troupe.supervisor("a", "b", intensity=5))
-    troupe.starts["a"].extend(["held"])
-    await troupe.end("a", "crash")  # the supervisor is now busy restarting a
-    troupe._reasons["b"] = None
-    troupe._commands["b"].set()
+async def test_a_child_that_has_died_is_not_active_though_nothing_was_done_about_it_yet(
+    troupe, run, nursery
+):
+    ref = await run(troupe.supervisor("a"))
+    troupe.starts["b"].append("held")
+    nursery.start_soon(ref.start_child, troupe.spec("b"))
     await wait_all_tasks_blocked()
-    assert not troupe.children["b"].is_alive
+    counts = []
+
+    async def count():
+        counts.append(await ref.count_children())
+
+    nursery.start_soon(count)
+    await wait_all_tasks_blocked()
+    await troupe.end("a", "crash")  # its end is behind the call in the queue
     troupe.gate.set()
     await wait_all_tasks_blocked()
-    assert (await ref.count_children()).active == 2  # both are back
+    assert (counts[0].specs, counts[0].active) == (2, 1)
+    assert troupe.running == {"a", "b"}
 
 
 class TestStartChild:
