@@ -90,5 +90,5 @@ async def test_an_event_that_comes_twice_is_stored_once(app, client):
     event = Event("data.raw.created", {"id": "a", "value": "v"})
     app.node.emit(event)
     app.node.emit(event)
-    await wait_until_stored(client, 2)
+    assert (await wait_until_stored(client, 2))["failed"] == 0
     assert len((await client.get("/data-processor/results")).json()["results"]) == 1

@@ -19,6 +19,8 @@ class Api:
         self.synced = []
         self.reply = None
         """(status, body) for every request, where it is set."""
+        self.meeting = threading.Barrier(1)
+        """Requests wait here for one another before they are answered."""
 
     def answer(self, method, path, body):
         if self.reply is not None:
@@ -44,6 +46,7 @@ def api():
         def _do(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             api.seen.append((self.command, self.path, self.headers.get("Authorization")))
+            api.meeting.wait(10)
             status, reply = api.answer(self.command, self.path, body)
             self.send_response(status)
             self.send_header("Content-Length", str(len(reply)))

@@ -1,8 +1,10 @@
 """The plugin in a node, with a real API beside it."""
 
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
+import trio
 
 from nexus_actors.testing import PluginFailed, TestApplication, TestClient
 
@@ -64,6 +66,19 @@ async def test_a_body_that_is_no_user_is_refused_with_every_fault(api):
                 f"body.{path}" for path in paths
             ]
         assert api.seen == []
+
+
+async def test_requests_are_on_their_way_beside_each_other(api):
+    """The API answers none before it has four: one at a time, none would ever be answered."""
+    api.meeting = threading.Barrier(4)
+    async with a_node(api) as (_, client), trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(expect_ok, client.get("/external-api/users/42"))
+            nursery.start_soon(expect_ok, client.post("/external-api/sync-user", json={"id": 1}))
+
+
+async def expect_ok(request):
+    assert (await request).status_code == 200
 
 
 async def test_updates_reach_the_api_in_their_order(api):

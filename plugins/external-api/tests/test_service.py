@@ -96,12 +96,43 @@ async def test_a_sync_that_the_api_refuses_is_an_error(api):
             await service.sync_user_data({"id": 1})
 
 
-async def test_a_reply_without_end_is_not_read_to_its_end(api, monkeypatch):
+async def test_a_reply_without_end_is_left_when_it_is_too_long(monkeypatch):
     monkeypatch.setattr(module, "LARGEST", 1000)
-    api.reply = (200, b" " * 1001)
-    async with a_service(api.url) as service:
-        with pytest.raises(APIError, match=r"^the API answered more than 1000 bytes$"):
-            await service.fetch_user_data("42")
+    left = trio.Event()
+
+    async def never_end(stream):
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        try:
+            while True:
+                await stream.send_all(b" " * 100)
+        except trio.BrokenResourceError:
+            left.set()
+
+    with trio.fail_after(10):
+        async with a_server(never_end) as url, a_service(url, timeout=20) as service:
+            with pytest.raises(APIError, match=r"^the API answered more than 1000 bytes$"):
+                await service.fetch_user_data("42")
+            await left.wait()
+
+
+async def test_its_connections_are_kept_until_it_is_cleaned_up():
+    connections, closed = [], trio.Event()
+
+    async def answer(stream):
+        connections.append(stream)
+        while await stream.receive_some():
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        closed.set()
+
+    with trio.fail_after(10):
+        async with a_server(answer) as url:
+            async with a_service(url) as service:
+                for _ in range(3):
+                    assert await service.fetch_user_data("42") == {}
+                assert len(connections) == 1
+                assert not closed.is_set()
+            await closed.wait()
 
 
 async def test_an_api_that_nobody_serves_cannot_be_reached():
