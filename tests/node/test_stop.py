@@ -69,6 +69,38 @@ async def test_a_request_that_came_before_the_stop_is_answered_and_says_close(
         node._stop_asked = trio.Event()  # node_here asks again, and the first time is enough
 
 
+@pytest.mark.parametrize("client", ["idle", "has stopped reading"])
+async def test_a_client_that_does_nothing_does_not_delay_the_stop(
+    tmp_path: Path, client: str
+) -> None:
+    write_plugin(
+        tmp_path / "plugins",
+        "large",
+        """
+        class P(Plugin):
+            @get("/large")
+            async def large(self):
+                return Response(b"x" * 50_000_000)
+
+            @get("/idle")
+            async def small(self):
+                return {}
+        """,
+    )
+    async with node_here(tmp_path / "plugins", http={"drain": 15.0}) as node:
+        assert node.server is not None
+        connection = await RawConnection.open(node.server.port)
+        if client == "idle":
+            await connection.send("GET", "/idle")
+            assert (await connection.reply()).status == 200
+        else:
+            await connection.send("GET", "/large")
+            await connection.event()
+        began = trio.current_time()
+    assert trio.current_time() - began < (1 if client == "idle" else 5)
+    await connection.aclose()
+
+
 async def test_an_address_in_use_is_said_and_what_had_started_is_stopped(tmp_path: Path) -> None:
     write_plugin(tmp_path / "plugins", "well", WELL)
     async with node_here(tmp_path / "plugins") as node:

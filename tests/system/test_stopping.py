@@ -198,7 +198,8 @@ async def test_a_second_signal_ends_the_node_at_once(tmp_path: Path) -> None:
         await until(lambda: "cleaning up" in node.stderr)
         node.signal(signal.SIGINT)
         assert await node.wait_exit(5) == 1
-        assert "killed: slow" in node.stderr
+        assert "not stopped before it was hurried, killed: slow" in node.stderr
+        assert "ended the process" not in node.stderr, "that is for what ignores being killed"
         assert "Traceback" not in node.stderr
 
 
