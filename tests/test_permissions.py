@@ -230,6 +230,10 @@ def test_a_refusal_names_the_line_to_add(granted: list[str], line: str) -> None:
     assert caught.value.permission == line
 
 
+def test_the_line_for_all_of_it_is_the_bare_name() -> None:
+    assert Permissions.of("events:emit:order.*").wanted("events:emit") == "events:emit"
+
+
 def test_what_is_granted_passes_the_check_in_silence() -> None:
     Permissions.of("events:emit").check("shop", "events:emit", "a.b", action="emit 'a.b'")
 
