@@ -22,9 +22,8 @@ import trio
 from nexus_actors.database.adapter import DatabaseAdapter
 from nexus_actors.database.embedded import EmbeddedFailed, EmbeddedServer
 from nexus_actors.database.engine import PluginEngine
-from nexus_actors.database.errors import reason_of
 from nexus_actors.database.pool import Pool, PoolStatistics
-from nexus_actors.database.settings import Settings, scrubbed, shown
+from nexus_actors.database.settings import Settings, no_connection, shown
 from nexus_actors.database.statements import schema_name
 from nexus_actors.database.thread import AsyncioThread
 from nexus_actors.errors import DatabaseUnavailable
@@ -310,9 +309,7 @@ class Database:
         except asyncpg.TooManyConnectionsError:
             return True, None  # busy, and well
         except Exception as error:  # noqa: BLE001 - that there is none, and why, is the answer
-            return isinstance(error, asyncpg.PostgresError), scrubbed(
-                reason_of(error), self._dsn or ""
-            )
+            return isinstance(error, asyncpg.PostgresError), no_connection(error, self._dsn or "")
         return True, None
 
     def suspect(self) -> None:

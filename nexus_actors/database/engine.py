@@ -9,9 +9,9 @@ import asyncpg
 
 from nexus_actors.database.adapter import Record
 from nexus_actors.database.codecs import decode_json, decode_jsonb, encode_json, encode_jsonb
-from nexus_actors.database.errors import DatabaseError, is_connection_lost, reason_of, unavailable
+from nexus_actors.database.errors import DatabaseError, is_connection_lost, unavailable
 from nexus_actors.database.pool import Connection, Pool
-from nexus_actors.database.settings import Settings, scrubbed
+from nexus_actors.database.settings import Settings, no_connection
 from nexus_actors.database.thread import AsyncioThread
 from nexus_actors.errors import DatabaseUnavailable
 
@@ -77,7 +77,7 @@ class PluginEngine:
                 record_class=Record,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, the plugin is not to blame
-            raise DatabaseUnavailable(scrubbed(reason_of(error), dsn)) from None
+            raise DatabaseUnavailable(no_connection(error, dsn)) from None
         try:
             await _speak_json(connection)
             if not self.schema_is_there:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
 
+from nexus_actors.database.errors import reason_of
 from nexus_actors.errors import Fault, Invalid
 
-__all__ = ["Settings", "scrubbed", "shown"]
+__all__ = ["Settings", "no_connection", "shown"]
 
 
 def _checked_dsn(settings: Settings, attribute: Any, dsn: str | None) -> None:
@@ -67,17 +69,23 @@ class Settings:
 
 
 def shown(dsn: str) -> str:
-    """A DSN without its password."""
+    """A DSN as it may be shown: user, place and database, without password and options."""
     parts = urlsplit(dsn)
     user = f"{parts.username}@" if parts.username else ""
+    place = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
     port = f":{parts.port}" if parts.port else ""
-    return f"{user}{parts.hostname or 'localhost'}{port}{parts.path}"
+    return f"{user}{place}{port}{parts.path}"
 
 
-def scrubbed(words: str, dsn: str) -> str:
-    """A message without the DSN's password, in case a library repeats it."""
-    secret = urlsplit(dsn).password
-    for form in {secret, unquote(secret or "")}:
-        if form:
-            words = words.replace(form, "***")
-    return words
+def no_connection(error: BaseException, dsn: str) -> str:
+    """Why there is no connection to the DSN's server, in words without its password."""
+    if isinstance(error, OSError) and error.errno:
+        words = os.strerror(error.errno)  # loops differ in what they say beside it
+    else:
+        words = reason_of(error)
+    parts = urlsplit(dsn)
+    for secret in (parts.password, *parse_qs(parts.query).get("password", [])):
+        for form in {secret, unquote(secret or "")}:
+            if form:
+                words = words.replace(form, "***")
+    return f"{words} ({shown(dsn)})"

@@ -14,7 +14,6 @@ bound its own cleaning up (see :mod:`nexus_actors.database.pool`).
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -46,7 +45,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 class _Work:
     """One coroutine on its way through the thread, and the Trio task that waits for it."""
 
-    __slots__ = ("args", "cancelled", "function", "raise_cancel", "task", "waiter")
+    __slots__ = ("args", "begun", "cancelled", "function", "raise_cancel", "task", "waiter")
 
     def __init__(
         self, function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]
@@ -57,7 +56,9 @@ class _Work:
         self.task: asyncio.Task[Any] | None = None
         # set by Trio when the waiter is cancelled; read by Trio when the result arrives
         self.raise_cancel: Callable[[], Any] | None = None
-        self.cancelled = False  # set and read in the thread
+        # set and read in the thread
+        self.begun = False
+        self.cancelled = False
 
 
 class AsyncioThread:
@@ -74,6 +75,7 @@ class AsyncioThread:
         # Written by the thread, emptied by Trio; the flag likewise.
         self._outbox: deque[tuple[_Work, outcome.Outcome[Any]]] = deque()
         self._trio_called = False
+        self._running = 0  # the thread's alone: pieces of work that have not ended
         # Trio's alone: all whose callers wait. Emptied at the end, so that nobody waits for ever.
         self._under_way: set[_Work] = set()
 
@@ -115,6 +117,7 @@ class AsyncioThread:
         if self._stopping or self._loop is None:
             await trio.lowlevel.checkpoint()
             raise _stopping()
+        await trio.lowlevel.checkpoint_if_cancelled()  # what is too late is not begun at all
         work = _Work(function, args)
         loop = self._loop
 
@@ -164,34 +167,42 @@ class AsyncioThread:
         assert loop is not None
         while inbox:
             work = inbox.popleft()
+            self._running += 1
+            work.task = loop.create_task(self._run(work))
+
+    async def _run(self, work: _Work) -> None:
+        # Handing over the result as the task's last step, not in a callback of the task, saves a
+        # pass of the loop for each piece of work.
+        work.begun = True
+        try:
             if work.cancelled:
-                self._finish(work, outcome.Error(asyncio.CancelledError()))
-                continue
-            work.task = loop.create_task(work.function(*work.args))
-            work.task.add_done_callback(functools.partial(self._ended, work))
+                raise asyncio.CancelledError
+            result: outcome.Outcome[Any] = outcome.Value(await work.function(*work.args))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the work came from
+            result = outcome.Error(error)
+        work.task = None
+        self._running -= 1
+        self._finish(work, result)
 
     def _cancel(self, work: _Work) -> None:
         work.cancelled = True
-        if work.task is not None:
+        if work.task is not None and work.begun:
             work.task.cancel()
-
-    def _ended(self, work: _Work, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            result: outcome.Outcome[Any] = outcome.Error(asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            result = outcome.Error(error)
-        else:
-            result = outcome.Value(task.result())
-        work.task = None
-        self._finish(work, result)
 
     def _finish(self, work: _Work, result: outcome.Outcome[Any]) -> None:
         self._outbox.append((work, result))
         if not self._trio_called:
             self._trio_called = True
-            assert self._token is not None
-            with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._deliver)
+            assert self._loop is not None
+            if self._running:
+                self._loop.call_soon(self._call_trio)  # others may end in this very pass
+            else:
+                self._call_trio()
+
+    def _call_trio(self) -> None:
+        assert self._token is not None
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._deliver)
 
     def _start_posted(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         assert self._loop is not None

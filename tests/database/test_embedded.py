@@ -41,7 +41,7 @@ def test_databases_are_made_and_dropped_by_a_server_without_a_thread(
     server.drop_database("one_more")
     server.drop_database("one_more")
     assert server.run_sql("SELECT count(*) FROM pg_database WHERE datname = 'one_more'") == "0\n"
-    assert psutil.Process().num_threads() == threads
+    assert psutil.Process().num_threads() <= threads
 
 
 async def test_a_database_in_use_is_dropped_all_the_same(server: EmbeddedServer) -> None:

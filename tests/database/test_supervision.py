@@ -26,6 +26,7 @@ from nexus_actors.database import (
     EmbeddedServer,
     Settings,
 )
+from nexus_actors.database.settings import no_connection, shown
 from nexus_actors.errors import Invalid
 
 
@@ -178,12 +179,12 @@ async def test_while_postgresql_is_away_calls_are_told_so_quickly(
         with trio.fail_after(5):
             while database.state == "starting":
                 await trio.sleep(0.01)
-        with pytest.raises(DatabaseUnavailable, match="Connect call failed") as caught:
+        with pytest.raises(DatabaseUnavailable, match="Connection refused") as caught:
             await db.execute("SELECT 1")
         assert time.monotonic() - began < 2
         assert caught.value.retry_after is not None
         assert 3 < caught.value.retry_after < 7
-        assert str(port) in database.reason
+        assert database.reason == f"Connection refused (ann@127.0.0.1:{port}/shop)"
 
 
 class Proxy:
@@ -425,3 +426,20 @@ async def test_asyncpg_errors_of_connecting_are_no_fault_of_the_plugin(
         monkeypatch.setattr(asyncpg, "connect", full)
         with pytest.raises(DatabaseUnavailable, match="sorry, too many clients already"):
             await database.adapter_for(plugin_name(), can_write=True).execute("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("dsn", "where"),
+    [
+        ("postgresql://ann:secret@db.example:5433/shop", "ann@db.example:5433/shop"),
+        ("postgresql://ann@db.example/shop?password=secret", "ann@db.example/shop"),
+        ("postgresql://ann:s%65cret@/shop?host=%2Frun%2Fpg", "ann@/run/pg/shop"),
+        ("postgresql://:secret@/shop", "localhost/shop"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(dsn: str, where: str) -> None:
+    assert shown(dsn) == where
+    words = no_connection(ValueError(f"cannot read secret in {dsn}"), dsn)
+    assert "secret" not in words
+    assert "s%65cret" not in words
+    assert words.endswith(f" ({where})")

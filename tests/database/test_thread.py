@@ -43,9 +43,13 @@ async def test_many_results_at_once_wake_trio_once(
     thread: AsyncioThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hand-over is batched in both directions."""
-    all_there = asyncio.Barrier(20)
+    all_there = asyncio.Event()
+    there: list[int] = []
 
     async def work(number: int) -> int:
+        there.append(number)
+        if len(there) == 20:
+            all_there.set()
         await all_there.wait()
         return number
 
