@@ -248,9 +248,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _traceback(record: logging.LogRecord, formatter: logging.Formatter) -> str:
-    text = record.exc_text or ""
-    if record.exc_info and not text:
-        text = formatter.formatException(record.exc_info)
+    text = formatter.formatException(record.exc_info) if record.exc_info else ""
     if record.stack_info:
         text = f"{text}\n{record.stack_info}".lstrip("\n")
     return text

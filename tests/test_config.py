@@ -406,7 +406,9 @@ def test_the_classes_refuse_nonsense_when_they_are_built(
 # Variables that are no setting ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["NEXUS_HTTP_DRIAN", "NEXUS_BIDN", "NEXUS_DATABASE_URI"])
+@pytest.mark.parametrize(
+    "name", ["NEXUS_HTTP_DRIAN", "NEXUS_BIDN", "NEXUS_DATABASE_URI", "NEXUS_CONFG"]
+)
 def test_a_variable_misspelt_is_a_fault(load: Load, name: str) -> None:
     fault = fault_of(lambda: load(environ={name: "1"}))
     assert fault.where == name

@@ -182,6 +182,7 @@ def test_a_library_speaks_for_the_plugin_in_whose_task_it_runs(said: Any) -> Non
         logging.getLogger("nexus_plugins.other").info("its own")
     logging.getLogger("aiohttp.client").info("nobody's")
     assert [line.get("plugin") for line in said()] == ["shop", "other", None]
+    assert not any("plugin_" in line for line in said())
 
 
 def test_what_is_bound_is_on_every_record_of_the_block_and_no_other(said: Any) -> None:
@@ -288,6 +289,21 @@ def test_the_line_for_people_has_all_of_it(text: Any) -> None:
     time, rest = text().rstrip("\n").split(" ", 1)
     assert len(time) == len("12:34:56.789")
     assert rest == "info     shop             hello  count=1  words='a b'  request_id=r1"
+
+
+def test_the_line_for_people_names_the_logger_where_no_plugin_speaks(text: Any) -> None:
+    logging.getLogger("aiohttp.client").info("hello")
+    assert " info     aiohttp.client   hello" in text()
+
+
+def test_an_empty_value_is_seen_to_be_empty(text: Any) -> None:
+    log.plugin_logger("shop").info("hello", name="")
+    assert text().endswith("hello  name=''\n")
+
+
+def test_a_stack_is_shown_below(said: Any) -> None:
+    log.plugin_logger("shop").info("hello", stack_info=True)
+    assert "Stack (most recent call last)" in said()[0]["exception"]
 
 
 def test_a_client_cannot_forge_a_line_or_steer_the_terminal(text: Any) -> None:
