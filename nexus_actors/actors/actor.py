@@ -147,7 +147,7 @@ class Incarnation:
         self._limits = limits
         self._on_running = on_running
         self._running = _Running()
-        self._in_hand: dict[int, Message] = {}
+        self._in_hand = cell.in_hand
         self._stopping = False
         self._crash: BaseException | None = None
         """The first crash; once set, the nursery is cancelled and it is raised at the end."""

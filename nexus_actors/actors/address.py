@@ -126,6 +126,7 @@ class Address:
         elif message.fate is None:
             self._cell.mailbox.settle_waiting(message, "abandoned")
             self._cell.mailbox.wake()
+            self._cell.report_deaf_handlers()
 
     def __repr__(self) -> str:
         return f"<Address {self.name}>"

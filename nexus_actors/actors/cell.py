@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from nexus_actors import log
 from nexus_actors.actors.dead_letters import DeadLetters
 from nexus_actors.actors.mailbox import Mailbox
 from nexus_actors.errors import ActorStopped, Unanswered
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from supervisors import Failure
 
 __all__ = ["ActorCell", "ActorState"]
+
+DEAF = 3.0
+"""Seconds a cancelled handler may go on before it is reported."""
 
 ActorState = Literal[
     "starting", "waiting", "running", "restarting", "suspended", "failed", "stopping", "stopped"
@@ -40,6 +44,10 @@ class ActorCell:
         """Set when it is asked to stop for good: then nobody need wait for its return."""
         self._changed = trio.Event()
         """Set at the next change of state, and then replaced."""
+        self.in_hand: dict[int, Message] = {}
+        """The messages that the running incarnation has in hand, by number; it alone changes it."""
+        self._told_of: set[int] = set()
+        """Numbers of messages in hand whose handlers were reported as deaf."""
         self.incarnation = 0
         """How many times it came up."""
         self.faults = 0
@@ -83,6 +91,22 @@ class ActorCell:
     async def wait_changed(self) -> None:
         """Wait for the next change of state."""
         await self._changed.wait()
+
+    def report_deaf_handlers(self) -> None:
+        """Say, once for each, which handlers go on although they were cancelled a while ago.
+
+        Called when a caller gave up waiting in the queue: such a handler may be why.
+        """
+        self._told_of &= self.in_hand.keys()
+        now = trio.current_time()
+        for message in self.in_hand.values():
+            deaf_for = now - message.cancelled_at
+            if deaf_for >= DEAF and message.number not in self._told_of:
+                self._told_of.add(message.number)
+                log.plugin_logger(self.name).error(
+                    f"{message.handler or message.kind} was cancelled {deaf_for:.0f} s ago and "
+                    "still runs: it swallows its cancellation, and those behind it wait in vain"
+                )
 
     def _turn_away(self, *, final: bool) -> None:
         # those who wait for an answer learn at once; other messages wait for the next incarnation

@@ -5,6 +5,7 @@ A bounded list, newest last; what falls off its old end is counted, never silent
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from supervisors import Failure
 
 __all__ = ["DeadLetter", "DeadLetters"]
+
+QUIET = 1.0
+"""Seconds after a line about an actor's dead letter in which its further ones are only counted."""
 
 _logger = log.get_logger("nexus.dead_letters")
 
@@ -52,6 +56,8 @@ class DeadLetters:
         self._letters: deque[DeadLetter] = deque(maxlen=capacity)
         self.total = 0
         """All there ever were; more than :meth:`list` shows once old ones fell off."""
+        self._said: dict[str, tuple[float, int]] = {}
+        """For each actor: when a line about it was logged, and how many letters since were not."""
 
     def add(
         self,
@@ -76,12 +82,23 @@ class DeadLetters:
         )
         self._letters.append(letter)
         self.total += 1
-        _logger.warning(
-            f"dead letter: {message.kind} {message.handler or message.number} for {actor}",
-            reason=reason,
-            sender=message.sender or None,
-        )
+        self._log(letter)
         return letter
+
+    def _log(self, letter: DeadLetter) -> None:
+        """One line, but not one for each of a flood: after a line about an actor the next ones are
+        counted for :data:`QUIET` seconds, and the line after them says how many there were."""
+        said_at, unsaid = self._said.get(letter.actor, (-math.inf, 0))
+        if letter.at - said_at < QUIET:
+            self._said[letter.actor] = (said_at, unsaid + 1)
+            return
+        self._said[letter.actor] = (letter.at, 0)
+        _logger.warning(
+            f"dead letter: {letter.kind} {letter.handler or letter.number} for {letter.actor}"
+            + (f", and {unsaid} more before it" if unsaid else ""),
+            reason=letter.reason,
+            sender=letter.sender or None,
+        )
 
     def list(self) -> list[DeadLetter]:
         """What is kept, oldest first."""

@@ -11,9 +11,9 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
-    import trio
+import trio
 
+if TYPE_CHECKING:
     from nexus_actors.actors.reply import ReplySlot
 
 __all__ = ["Fate", "Kind", "Message", "Mode", "current_message", "in_hand", "remaining"]
@@ -40,6 +40,7 @@ class Message:
     """
 
     __slots__ = (
+        "cancelled_at",
         "cancelled_by",
         "chain",
         "deadline",
@@ -90,10 +91,13 @@ class Message:
         """The handler's cancel scope while the message is in hand, else None."""
         self.cancelled_by: Literal["", "caller", "stop"] = ""
         """Who cancelled the handler, where it was not its deadline or a crash."""
+        self.cancelled_at = math.inf
+        """When that was (Trio's clock)."""
 
     def cancel(self, by: Literal["caller", "stop"]) -> None:
         """Cancel the handler if the message is in hand; say who asked for it."""
         self.cancelled_by = self.cancelled_by or by
+        self.cancelled_at = min(self.cancelled_at, trio.current_time())
         if self.scope is not None:
             self.scope.cancel()
 

@@ -410,6 +410,8 @@ async def test_an_actor_whose_messages_wait_for_waiting_handlers_is_advised_once
 
 async def test_a_handler_that_works_is_no_reason_for_advice(run_actor, caplog, monkeypatch):
     monkeypatch.setattr("nexus_actors.actors.advice.ENOUGH", 0.05)
+    # a machine that gives this thread all its time, however busy it is
+    monkeypatch.setattr(time, "thread_time", time.perf_counter)
 
     def work():
         end = time.perf_counter() + 0.02
@@ -422,3 +424,31 @@ async def test_a_handler_that_works_is_no_reason_for_advice(run_actor, caplog, m
         with trio.fail_after(10):
             await it.address.ask("work")
     assert "concurrency" not in caplog.text
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_named_in_the_log(
+    run_actor, autojump_clock, caplog
+):
+    async def deaf():
+        with trio.CancelScope(shield=True):
+            await trio.sleep(20)
+
+    async with run_actor({"*": deaf}) as it:
+        for timeout in (1, 1, 5, 5):
+            with pytest.raises(AskTimeout):
+                await it.address.ask("deaf", timeout=timeout)
+    assert caplog.text.count("swallows its cancellation") == 1
+
+
+async def test_a_flood_of_dead_letters_is_not_a_flood_of_log_lines(
+    run_actor, autojump_clock, caplog
+):
+    async with run_actor({"bad": raises(DatabaseUnavailable("away"))}) as it:
+        for _ in range(3):
+            for _ in range(100):
+                await it.address.tell("bad")
+            await it.until(lambda: it.account().waiting == 0)
+            await trio.sleep(2)
+        assert it.dead_letters.total == 300
+    assert caplog.text.count("dead letter: tell") == 3
+    assert "and 99 more before it" in caplog.text
