@@ -1,6 +1,7 @@
 """``nexus run`` and ``nexus plugins``: from the first line to the last, as a user sees them."""
 
 import json
+import socket
 
 import httpx
 import pytest
@@ -61,8 +62,8 @@ def test_a_node_shows_its_plugins_answers_for_them_and_stops_at_ctrl_c(here):
     assert any(row.startswith("OSError: no luck") and "next try in" in row for row in rows)
     assert rows[-1] == "Switched off: idle"
 
-    socket = here.folder / ".nexus" / "nexus.sock"
-    assert socket.stat().st_mode & 0o777 == 0o600, "it is its owner's alone"
+    door = here.folder / ".nexus" / "nexus.sock"
+    assert door.stat().st_mode & 0o777 == 0o600, "it is its owner's alone"
     answer = json.loads(here.nexus("plugins", "--json").stdout)
     states = {plugin["name"]: plugin["state"] for plugin in answer["plugins"]}
     assert states["angry"] == states["wrong"] == "failed"
@@ -73,26 +74,34 @@ def test_a_node_shows_its_plugins_answers_for_them_and_stops_at_ctrl_c(here):
     assert node.interrupt() == 0
     assert node.out.splitlines()[-1] == "Stopped."
     assert "Traceback" not in node.err[logged:]
-    assert not socket.exists()
+    assert not door.exists()
     gone = here.nexus("plugins")
     assert gone.returncode == 1
     assert gone.stderr.startswith("no node runs in .nexus: start one with `nexus run`")
 
 
-def test_a_second_node_is_told_what_is_taken(here):
+def test_a_node_whose_port_is_taken_says_so(here):
     here.plugin("counter", COUNTER, permissions=EVENTS)
-    node = here.run().wait_up()
-    for options, words in (
-        (("--bind", f"127.0.0.1:{node.port}", "--data", "other"), f":{node.port} is in use"),
-        (("--bind", "127.0.0.1:0"), "another node runs on"),
-    ):
-        second = here.process("run", *options)
-        assert second.returncode == 1
-        assert "cannot start: " in second.stderr
-        assert words in second.stderr
-        assert "Traceback" not in second.stderr
-        assert "Serving" not in second.stdout
-    assert node.interrupt() == 0
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        second = here.process("run", "--bind", f"127.0.0.1:{port}")
+    assert second.returncode == 1
+    words = f"cannot start: http.bind: 127.0.0.1:{port} is in use (stop what listens there, or use "
+    assert words in second.stderr
+    assert "Traceback" not in second.stderr
+    assert not second.stdout
+
+
+def test_a_node_whose_data_folder_is_taken_says_so(here):
+    here.plugin("counter", COUNTER, permissions=EVENTS)
+    (here.folder / ".nexus").mkdir()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(here.folder / ".nexus" / "nexus.sock"))
+        other.listen()
+        second = here.process("run", "--bind", "127.0.0.1:0")
+    assert second.returncode == 1
+    assert "cannot start: node.data: another node runs on" in second.stderr
+    assert "Traceback" not in second.stderr
 
 
 @pytest.mark.parametrize(
