@@ -108,7 +108,7 @@ class Plugin:
 
         It is called once, when the node is put together, and returns the middleware. That runs
         under Trio in the front end, outside every mailbox: it does not see the plugin's object, and
-        has 5 s of its own before and after what it wraps. ``plugin`` is a proxy of this plugin, whose
-        public coroutine methods it may call. What it raises answers the request with a 500.
+        has 5 s of its own before and after what it wraps. ``plugin`` is a proxy of this plugin,
+        whose public coroutine methods it may call. What it raises answers the request with a 500.
         """
         return None
