@@ -67,11 +67,11 @@ class MailBox:
 
 
 @contextmanager
-def serve(*, tls=False):
+def serve(*, tls=False, tls_at_once=False):
     box = MailBox()
     ready = threading.Event()
     context = None
-    if tls:
+    if tls or tls_at_once:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(CERTIFICATE)
     loops = []
@@ -84,11 +84,12 @@ def serve(*, tls=False):
                 hostname="mail.example.org",
                 authenticator=box.authenticate,
                 auth_require_tls=False,
-                tls_context=context,
+                tls_context=context if tls else None,
                 enable_SMTPUTF8=box.knows_utf8,
                 loop=loop,
             ),
             "127.0.0.1",
+            ssl=context if tls_at_once else None,
         )
         box.port = server.sockets[0].getsockname()[1]
         loops.append((loop, end))
@@ -115,6 +116,13 @@ def box():
 def tls_box():
     """A server that offers STARTTLS, with a certificate that nobody trusts yet."""
     with serve(tls=True) as box:
+        yield box
+
+
+@pytest.fixture
+def tls_only_box():
+    """A server whose connections begin with TLS, as at port 465."""
+    with serve(tls_at_once=True) as box:
         yield box
 
 

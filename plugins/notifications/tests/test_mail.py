@@ -2,8 +2,10 @@
 
 from contextlib import asynccontextmanager
 
+import attrs
 import pytest
 import trio
+from notifications import mail as module
 from notifications.mail import DeliveryFailed, MailSettings, address_fault, compose, send
 
 LOGIN = {"username": "nexus", "password": "correct horse"}
@@ -76,6 +78,17 @@ async def test_with_use_tls_login_and_mail_go_encrypted(tls_box, trusted):
     await send(MailSettings(**tls_box.email | LOGIN | {"use_tls": True}), a_message())
     assert tls_box.logins == [(b"nexus", True)]
     assert tls_box.encrypted == [True]
+
+
+async def test_at_the_port_for_it_tls_begins_with_the_connection(
+    tls_only_box, trusted, monkeypatch
+):
+    settings = MailSettings(**tls_only_box.email | {"use_tls": True, "timeout": 0.5})
+    with pytest.raises(DeliveryFailed):  # at any other port the server is waited for in the clear
+        await send(settings, a_message())
+    monkeypatch.setattr(module, "_IMPLICIT_TLS", tls_only_box.port)
+    await send(attrs.evolve(settings, timeout=20), a_message())
+    assert len(tls_only_box.mails) == 1
 
 
 async def test_a_server_whose_certificate_nobody_trusts_gets_neither_login_nor_mail(tls_box):
@@ -156,6 +169,29 @@ async def test_a_send_that_is_cancelled_is_left_at_once_and_its_connection_is_cu
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
                 await server.left.wait()  # long before the 50 s of the thread's own timeout
+
+
+async def test_a_send_that_is_cancelled_before_the_server_greets_sends_nothing():
+    connected, cancelled, heard = trio.Event(), trio.Event(), trio.Event()
+    received = []
+
+    async def greet_late(stream):
+        connected.set()
+        await cancelled.wait()
+        await stream.send_all(b"220 hello\r\n")
+        received.append(await stream.receive_some())
+        heard.set()
+
+    with trio.fail_after(10):
+        async with a_server(greet_late) as port:
+            async with trio.open_nursery() as nursery:
+                settings = MailSettings("127.0.0.1", port, False, from_email="a@b.c")
+                nursery.start_soon(send, settings, a_message())
+                await connected.wait()
+                nursery.cancel_scope.cancel()
+            cancelled.set()  # the send has returned, its thread still waits for the greeting
+            await heard.wait()
+    assert received[0].lower() == b"quit\r\n"
 
 
 def test_the_password_is_kept_out_of_the_repr():
