@@ -40,11 +40,12 @@ def check_plugins(dirs: Sequence[Path], config: Path | None = None) -> int:
 
 
 def _settings(config: Path | None) -> tuple[Settings, list[Fault]]:
-    """The settings; where they are faulty their faults, and the defaults to go on with."""
+    """The settings and what is strange in them; for faulty ones their faults, and the defaults."""
     try:
-        return load_settings({"config": config}), []
+        settings = load_settings({"config": config})
     except Invalid as invalid:
         return Settings(), list(invalid.faults)
+    return settings, list(settings.warnings)
 
 
 def _print_plugin(console: Console, name: str, loaded: Loaded) -> None:

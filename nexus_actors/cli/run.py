@@ -41,7 +41,9 @@ def run_node(flags: Mapping[str, object]) -> int:
         level=settings.node.log_level,
     )
     loaded = load(settings)
-    _say_faults(loaded)
+    for strange in (*settings.warnings, *loaded.strange):
+        _logger.warning(str(strange))
+    _say_refused(loaded)
     try:
         node = Node(settings, loaded.plan)
 
@@ -58,10 +60,8 @@ def run_node(flags: Mapping[str, object]) -> int:
     return FAILED
 
 
-def _say_faults(loaded: Loaded) -> None:
-    """Through the log, as everything that goes wrong with a node."""
-    for strange in loaded.strange:
-        _logger.warning(str(strange))
+def _say_refused(loaded: Loaded) -> None:
+    """Every fault of every plugin that is not started; in the log, as all that goes wrong."""
     for refused in loaded.plan.refused:
         _logger.error(f"{refused.name} is not started: {counted(len(refused.faults), 'fault')}")
         for fault in refused.faults:

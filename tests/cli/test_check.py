@@ -84,6 +84,14 @@ def test_faulty_settings_are_named_and_the_plugins_are_looked_at_all_the_same(he
     assert "1 plugin in plugins: 2 faults" in done.stdout
 
 
+def test_a_variable_that_is_no_setting_is_named(here, monkeypatch):
+    here.plugin("fine")
+    monkeypatch.setenv("NEXUS_HTTP_COLOUR", "red")
+    done = here.nexus("check")
+    assert done.returncode == 1
+    assert "NEXUS_HTTP_COLOUR: no such setting, so it is ignored (unset it)" in done.stdout
+
+
 def test_a_plugin_that_is_switched_off_is_said_to_be(here):
     here.plugin("idle")
     (here.folder / "nexus.toml").write_text("[plugins.idle]\nenabled = false\n")

@@ -32,8 +32,10 @@ def test_a_node_shows_its_plugins_answers_for_them_and_stops_at_ctrl_c(here):
     here.plugin("wrong", requires=["nobody"], versoin="1")
     here.plugin("angry", "    async def initialize(self):\n        raise OSError('no luck')\n")
     here.plugin("idle")
-    (here.folder / "nexus.toml").write_text("[plugins.idle]\nenabled = false\n")
-    node = here.run(NEXUS_NODE_LOG_FORMAT="console").wait_up()
+    (here.folder / "nexus.toml").write_text(
+        "[plugins.idle]\nenabled = false\n[plugins.countre]\nsize = 1\n"
+    )
+    node = here.run(NEXUS_NODE_LOG_FORMAT="console", NEXUS_HTTP_COLOUR="red").wait_up()
 
     shown = [" ".join(line.split()) for line in node.out.splitlines()]
     assert "plugin state routes" in shown
@@ -47,6 +49,8 @@ def test_a_node_shows_its_plugins_answers_for_them_and_stops_at_ctrl_c(here):
     assert "Switched off: idle" in shown
     assert shown[-1] == f"Serving on http://127.0.0.1:{node.port}. Ctrl-C stops it."
     assert "plugins/wrong/plugin.json: versoin: no such field; did you mean 'version'?" in node.err
+    assert 'nexus.toml: plugins.countre: there is no plugin "countre"' in node.err
+    assert "NEXUS_HTTP_COLOUR: no such setting, so it is ignored" in node.err
 
     url = f"http://127.0.0.1:{node.port}"
     assert httpx.post(f"{url}/count").json() == {"count": 1}
