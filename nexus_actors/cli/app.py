@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from nexus_actors import __version__
-from nexus_actors.cli.output import INTERNAL, USAGE, show_faults
+from nexus_actors.cli.output import INTERNAL, OK, USAGE, show_faults
 from nexus_actors.errors import Invalid
 
 __all__ = ["app", "main"]
@@ -43,7 +44,8 @@ def main(tokens: Sequence[str] | None = None) -> None:
 def _exit_code(tokens: Sequence[str] | None) -> int:
     try:
         code = app(tokens, exit_on_error=False, result_action="return_value")
-        return code if isinstance(code, int) else 0
+        sys.stdout.flush()
+        return code if isinstance(code, int) else OK
     except CycloptsError:  # cyclopts has said what is wrong
         return USAGE
     except Invalid as invalid:
@@ -51,9 +53,9 @@ def _exit_code(tokens: Sequence[str] | None) -> int:
         return USAGE
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `nexus plugins | head` has seen enough
-        sys.stderr.close()
-        return 0
+    except BrokenPipeError:  # `nexus plugins --json | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the exit
+        return OK
     except Exception:  # noqa: BLE001 - the boundary to the shell: whatever it is, say whose fault
         traceback.print_exc()
         print("nexus: this is a fault of Nexus Actors itself; please report it", file=sys.stderr)

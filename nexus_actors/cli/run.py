@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 from rich.text import Text
@@ -87,8 +87,8 @@ async def _wait_up(node: Node) -> None:
     while _coming(node):
         async with trio.open_nursery() as nursery:
 
-            async def changed(wait: object) -> None:
-                await wait()  # type: ignore[operator]
+            async def changed(wait: Callable[[], Awaitable[None]]) -> None:
+                await wait()
                 nursery.cancel_scope.cancel()
 
             for cell in node.cells():
