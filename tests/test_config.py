@@ -244,6 +244,7 @@ def test_a_file_that_is_not_utf_8_is_said_so(load: Load, tmp_path: Path) -> None
     ("toml", "key", "words"),
     [
         ("[htpp]\n", "htpp", "no such section; did you mean 'http'?"),
+        ("[zzz]\n", "zzz", "the sections are [node], [http], [database] and [plugins.<name>]"),
         ("[plugin.x]\n", "plugin", "no such section; did you mean 'plugins'?"),
         ('bind = "x"', "bind", "bind belongs under [http]"),
         ("drain = 3", "drain", "drain belongs under [http]"),
@@ -418,6 +419,18 @@ def test_a_variable_misspelt_is_a_fault(load: Load, name: str) -> None:
 @pytest.mark.parametrize("name", ["NEXUS_GUIDE", "NEXUS_HOME", "NEXUS_TOKEN", "NEXUS", "HTTP_X"])
 def test_variables_of_other_programs_are_let_be(load: Load, name: str) -> None:
     assert load(environ={name: "1"}).warnings == ()
+
+
+def test_the_variables_of_plugins_are_kept_for_them_and_no_others(load: Load) -> None:
+    settings = load(environ={"NEXUS_PLUGINS_A": "1", "NEXUS_DATA": "x", "HOME": "/"})
+    assert settings.environ == {"NEXUS_PLUGINS_A": "1"}
+
+
+def test_empty_places_in_a_list_are_nobody(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    settings = load(environ={"NEXUS_PLUGINS": ":here:", "NEXUS_NODE_REQUIRED": " a, ,b,"})
+    assert settings.plugin_dirs == (tmp_path / "here",)
+    assert settings.node.required == ("a", "b")
 
 
 def test_a_stranger_in_one_of_our_sections_is_told_but_does_no_harm(load: Load) -> None:
