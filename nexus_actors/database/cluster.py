@@ -6,10 +6,12 @@ import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,7 @@ def finish(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         **options,
     ) as process:
         deadline = time.monotonic() + timeout
@@ -99,7 +102,9 @@ def finish(
                 else:
                     return subprocess.CompletedProcess(command, process.returncode, out, err)
         except BaseException:
-            process.kill()
+            # initdb runs PostgreSQL itself for its steps: the whole group has to go
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise
 
 

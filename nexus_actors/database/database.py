@@ -75,7 +75,7 @@ class Database:
         self._state: State = "starting"
         self._reason = "not started"
         self._retry_at = 0.0  # trio time of the next try while unavailable
-        self._ready = trio.Event()  # a new one at each loss
+        self._changed = trio.Event()  # set, and a new one, whenever it is found, lost or missed
         self._suspected = trio.Event()  # a new one at each look
         self._restarts = 0
         self._has_answered = False
@@ -172,7 +172,7 @@ class Database:
         """Wait until PostgreSQL answers, for as long as that takes."""
         await trio.lowlevel.checkpoint()
         while self._state != "ready":
-            await self._ready.wait()
+            await self._changed.wait()
 
     def adapter_for(self, plugin: str, *, can_write: bool) -> DatabaseAdapter:
         """The adapter of a plugin: its own schema and connections, made at the first statement.
@@ -221,18 +221,21 @@ class Database:
         for engine in self._engines.values():
             engine.schema_is_there = False  # it may be another server, or older data
         self._state, self._reason = "ready", "it answers"
-        self._ready.set()
+        self._change()
         where = "embedded" if self._server is not None else shown(self._dsn or "")
         logger.info("PostgreSQL answers (%s)", where)
 
     def _lost(self, why: str, pause: float) -> None:
-        if self._state == "ready":
-            self._ready = trio.Event()
         self._state = "unavailable"
         self._retry_at = trio.current_time() + pause
         if why != self._reason and not self._stopping:
             logger.warning("PostgreSQL is not available: %s; next try in %.1f s", why, pause)
         self._reason = why
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
     async def _bring_up(self) -> str | None:
         """One try to have PostgreSQL answering. None when it does, else why not."""
@@ -324,13 +327,13 @@ class Database:
         Raises:
             DatabaseUnavailable: it is not; with the reason, and when the next try will be.
         """
-        grace = self.settings.grace
-        if self._stopping or self._retry_at - trio.current_time() > grace:
-            await trio.lowlevel.checkpoint()
-        else:
-            with trio.move_on_after(grace):
-                await self.wait_ready()
-                return
+        await trio.lowlevel.checkpoint()
+        until = trio.current_time() + self.settings.grace
+        with trio.CancelScope(deadline=until):
+            while self._state != "ready" and self._retry_at <= until and not self._stopping:
+                await self._changed.wait()
+        if self._state == "ready":
+            return
         wait = max(1.0, round(self._retry_at - trio.current_time(), 1))
         raise DatabaseUnavailable(self._reason, retry_after=wait)
 

@@ -372,6 +372,7 @@ async def test_a_task_that_outlived_the_block_uses_a_connection_of_its_own(
 
 async def test_transactions_of_two_tasks_are_two(table: DatabaseAdapter, witness: Witness) -> None:
     both = [trio.Event(), trio.Event()]
+    seen = [trio.Event(), trio.Event()]
 
     async def one(me: int) -> None:
         async with table.transaction():
@@ -379,6 +380,8 @@ async def test_transactions_of_two_tasks_are_two(table: DatabaseAdapter, witness
             both[me].set()
             await both[1 - me].wait()
             assert await table.fetch_value("SELECT array_agg(n) FROM t") == [me]
+            seen[me].set()
+            await seen[1 - me].wait()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(one, 0)
