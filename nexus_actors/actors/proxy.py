@@ -19,7 +19,21 @@ from nexus_actors.actors.crossing import cross
 from nexus_actors.actors.message import remaining
 from nexus_actors.errors import did_you_mean
 
-__all__ = ["Call", "Proxy"]
+__all__ = ["ANY_METHOD", "Call", "Proxy"]
+
+
+class _AnyMethod(tuple[str, ...]):
+    """Says of every public name that it is there."""
+
+    __slots__ = ()
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and not name.startswith("_")
+
+
+ANY_METHOD: tuple[str, ...] = _AnyMethod()
+"""The methods of an actor whose class could not be read: whoever asks for one learns by the call
+that the actor does not run, rather than by an AttributeError that it is another actor."""
 
 
 @attrs.frozen
@@ -41,7 +55,8 @@ class Proxy:
             total = await billing.total(order_id)
 
     A call waits at most 5 s (less where the message in hand has an earlier deadline) and raises as
-    :meth:`.Address.ask` does, and :class:`CannotCross` for what may not cross.
+    :meth:`.Address.ask` does, and :class:`CannotCross` for what may not cross. A plugin that was
+    refused at load has every public method, and each call raises :class:`ActorStopped`.
     """
 
     def __init__(self, address: Address, caller: str = "", timeout: float = ASK_TIMEOUT) -> None:

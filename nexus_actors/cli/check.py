@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 from rich.console import Console
 from rich.text import Text
 
+from nexus_actors.actors import ActorCell, Address, DeadLetters, Proxy
 from nexus_actors.cli.loading import Loaded, load, load_dirs
 from nexus_actors.cli.output import FAILED, OK, counted, out
 from nexus_actors.config import Settings, load_settings
 from nexus_actors.errors import Fault, Invalid
-from nexus_actors.plugin.loader import LoadedPlugin
+from nexus_actors.plugin.loader import LoadedPlugin, Plan
+from nexus_actors.plugin.outermost import node_middleware_of
 from nexus_actors.words import shown_path
 
 __all__ = ["check_plugins"]
@@ -27,6 +30,7 @@ def check_plugins(dirs: Sequence[Path], config: Path | None = None) -> int:
     """
     settings, faults = _settings(config)
     loaded = load_dirs(dirs, settings) if dirs else load(settings)
+    loaded = attrs.evolve(loaded, plan=_with_middleware(loaded.plan))
     faults += loaded.strange
     console = out()
     if faults:
@@ -37,6 +41,20 @@ def check_plugins(dirs: Sequence[Path], config: Path | None = None) -> int:
         _print_plugin(console, name, loaded)
     console.print(_summary(loaded, faults))
     return FAILED if faults or loaded.plan.refused else OK
+
+
+def _with_middleware(plan: Plan) -> Plan:
+    """``plan``, with those refused whose middleware for the node cannot be made."""
+    faults = {}
+    for plugin in plan.plugins:
+        if plugin.catalogue.wraps_node:
+            cell = ActorCell(plugin.name, DeadLetters())
+            cell.methods = plugin.catalogue.methods
+            try:
+                node_middleware_of(plugin.kind, Proxy(Address(cell)))
+            except Invalid as invalid:
+                faults[plugin.name] = invalid.faults
+    return plan.refusing(faults)
 
 
 def _settings(config: Path | None) -> tuple[Settings, list[Fault]]:

@@ -17,6 +17,7 @@ from nexus_actors.config import load_settings
 from nexus_actors.node import CannotStart, Node
 from nexus_actors.node.health import describe_plugin
 from nexus_actors.node.signals import run_until_signalled
+from nexus_actors.plugin.loader import Plan
 from nexus_actors.words import mask_url, shown_path
 
 __all__ = ["run_node"]
@@ -43,9 +44,9 @@ def run_node(flags: Mapping[str, object]) -> int:
     loaded = load(settings)
     for strange in (*settings.warnings, *loaded.strange):
         _logger.warning(str(strange))
-    _say_refused(loaded)
+    node = Node(settings, loaded.plan)  # it may refuse more of them
+    _say_refused(node.plan)
     try:
-        node = Node(settings, loaded.plan)
 
         async def show(node: Node) -> None:
             await _show_start(node, loaded)
@@ -60,9 +61,9 @@ def run_node(flags: Mapping[str, object]) -> int:
     return FAILED
 
 
-def _say_refused(loaded: Loaded) -> None:
+def _say_refused(plan: Plan) -> None:
     """Every fault of every plugin that is not started; in the log, as all that goes wrong."""
-    for refused in loaded.plan.refused:
+    for refused in plan.refused:
         _logger.error(f"{refused.name} is not started: {counted(len(refused.faults), 'fault')}")
         for fault in refused.faults:
             _logger.error(f"  {fault}")
@@ -120,8 +121,8 @@ def _waited_for(node: Node) -> list[str]:
     return lines
 
 
-def _why(cell: ActorCell, loaded: Loaded) -> str:
-    for refused in loaded.plan.refused:
+def _why(cell: ActorCell, plan: Plan) -> str:
+    for refused in plan.refused:
         if refused.name == cell.name:
             faults = counted(len(refused.faults), "fault")
             return f"not started for {faults}, named above and by `nexus check`"
@@ -143,7 +144,7 @@ def _show_table(node: Node, loaded: Loaded) -> None:
         console.print(table)
         for cell in cells:
             if cell.state != "running":
-                console.print(Text(f"{cell.name}: {_why(cell, loaded)}"))
+                console.print(Text(f"{cell.name}: {_why(cell, node.plan)}"))
     else:
         where = ", ".join(map(shown_path, loaded.dirs))
         console.print(f"No plugins in {where}. `nexus new NAME` makes one.")

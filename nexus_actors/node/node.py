@@ -21,16 +21,17 @@ import attrs
 import trio
 
 from nexus_actors import log
-from nexus_actors.actors import ActorCell, DeadLetters, Proxy, Registry
+from nexus_actors.actors import ActorCell, Address, DeadLetters, Proxy, Registry
+from nexus_actors.actors.proxy import ANY_METHOD
 from nexus_actors.config import Settings
 from nexus_actors.database import Database, DatabaseAdapter
 from nexus_actors.database import Settings as DatabaseOptions
-from nexus_actors.errors import NexusError
+from nexus_actors.errors import Fault, Invalid, NexusError
 from nexus_actors.events.bus import EventBus, Undelivered
 from nexus_actors.http.frontend import FrontEnd
-from nexus_actors.http.router import Router
+from nexus_actors.http.router import Route, Router
 from nexus_actors.http.server import Server, serve
-from nexus_actors.middleware.base import check_middleware
+from nexus_actors.middleware.base import MiddlewareLike
 from nexus_actors.node.control import add_control_pages, control_bind
 from nexus_actors.node.health import Phase
 from nexus_actors.node.level import PluginsLevel
@@ -39,7 +40,7 @@ from nexus_actors.plugin.building import Builder
 from nexus_actors.plugin.granted import PluginContext
 from nexus_actors.plugin.keeper import Keeper
 from nexus_actors.plugin.loader import LoadedPlugin, Plan, routes_of
-from nexus_actors.plugin.outermost import within_its_time
+from nexus_actors.plugin.outermost import node_middleware_of, within_its_time
 from nexus_actors.plugin.ports import PluginEndpoint, PluginSubscriber
 from nexus_actors.services.container import Container
 from supervisors import Child, ChildSpec, Report, StartFailed, Supervisor, SupervisorRef, kill
@@ -53,8 +54,21 @@ class CannotStart(NexusError):
     """The node could not come up; the message says why and what to do."""
 
 
+@attrs.frozen
+class _Parts:
+    """What a node makes for one plugin before it takes it in."""
+
+    plugin: LoadedPlugin
+    cell: ActorCell
+    routes: list[Route]
+    middleware: MiddlewareLike | None
+    adapter: DatabaseAdapter | None
+
+
 class Node:
     """One node: what it was told (``settings``), what it will run (``plan``), and its parts.
+
+    A plugin whose parts cannot be made (its ``node_middleware`` raises) is refused in :attr:`plan`.
 
     ::
 
@@ -90,9 +104,10 @@ class Node:
         self._rng = rng or random.Random()
         self._stop_asked = trio.Event()
         self._hurry = trio.Event()
-        self._keepers = {plugin.name: self._add_plugin(plugin) for plugin in plan.plugins}
+        parts = self._prepare_all()
+        self._keepers = {name: self._add_plugin(each) for name, each in parts.items()}
         self._level = PluginsLevel(self._keepers, lambda: self.plan.waves, self._on_report)
-        for refused in plan.refused:
+        for refused in self.plan.refused:
             self._add_refused(refused.name, "; ".join(map(str, refused.faults)))
         add_pages(self.frontend, self)
 
@@ -126,9 +141,10 @@ class Node:
         """Run one more plugin; what it requires must be there already.
 
         Raises:
-            Invalid: one of its paths is taken or reserved.
+            Invalid: one of its paths is taken or reserved, its ``node_middleware`` makes none, or
+                it needs a database and the node has none. Then nothing of it is there.
         """
-        keeper = self._add_plugin(plugin)
+        keeper = self._add_plugin(self._prepare(plugin))
         self.plan = attrs.evolve(
             self.plan,
             plugins=(*self.plan.plugins, plugin),
@@ -241,20 +257,64 @@ class Node:
             )
         )
 
-    def _add_plugin(self, plugin: LoadedPlugin) -> Keeper:
-        manifest = plugin.manifest
-        cell = ActorCell(plugin.name, self.dead_letters, capacity=manifest.mailbox.capacity)
+    def _prepare_all(self) -> dict[str, _Parts]:
+        """The parts of all plugins that can have them; the others are refused in the plan."""
+        faults: dict[str, tuple[Fault, ...]] = {}
+        parts: dict[str, _Parts] = {}
+        for plugin in self.plan.plugins:
+            try:
+                parts[plugin.name] = self._prepare(plugin)
+            except Invalid as invalid:
+                faults[plugin.name] = invalid.faults
+        self.plan = self.plan.refusing(faults)
+        return {plugin.name: parts[plugin.name] for plugin in self.plan.plugins}
+
+    def _prepare(self, plugin: LoadedPlugin) -> _Parts:
+        """Make all of ``plugin`` that can fail, and change nothing of the node yet.
+
+        Raises:
+            Invalid: with everything that is wrong.
+        """
+        name, manifest, where = plugin.name, plugin.manifest, plugin.found.where
+        cell = ActorCell(name, self.dead_letters, capacity=manifest.mailbox.capacity)
         cell.methods = plugin.catalogue.methods
-        address = self.registry.register(cell)
-        self.router.add(
-            routes_of(plugin, lambda entry: PluginEndpoint(address, entry, manifest.on_error))
-        )
+        address = Address(cell)
+        routes = routes_of(plugin, lambda entry: PluginEndpoint(address, entry, manifest.on_error))
+        faults = self.router.check(routes)
+        if name in self.registry:
+            faults.append(Fault(where, f"the node has a plugin {name} already"))
+        middleware = adapter = None
         if plugin.catalogue.wraps_node:
-            middleware = plugin.kind.node_middleware(Proxy(address, caller="front end"))
-            if middleware is not None:
-                self.frontend.middleware.append(
-                    within_its_time(check_middleware(middleware), plugin.name)
+            try:
+                middleware = node_middleware_of(plugin.kind, Proxy(address, caller="front end"))
+            except Invalid as invalid:
+                faults += invalid.faults
+        if _wants_database(plugin):
+            if self.database is None:
+                faults.append(
+                    Fault(
+                        f"{where}: permissions",
+                        "it needs the database, and this node was started without one",
+                        "start the node with this plugin, or with another that uses the database",
+                    )
                 )
+            else:
+                try:
+                    adapter = self.database.adapter_for(
+                        name, can_write=manifest.permissions.allows("database:write")
+                    )
+                except ValueError as error:
+                    faults.append(Fault(f"{where}: name", str(error), "give it another name"))
+        if faults:
+            raise Invalid(faults)
+        return _Parts(plugin, cell, routes, middleware, adapter)
+
+    def _add_plugin(self, parts: _Parts) -> Keeper:
+        plugin, cell, manifest = parts.plugin, parts.cell, parts.plugin.manifest
+        self.router.add(parts.routes)
+        self.registry.register(cell)
+        if parts.middleware is not None:
+            self.frontend.middleware.append(within_its_time(parts.middleware, plugin.name))
         subscriber = PluginSubscriber(
             cell,
             manifest.on_error,
@@ -265,19 +325,15 @@ class Node:
         return Keeper(
             plugin,
             cell,
-            self._builder_for(plugin),
+            self._builder_for(plugin, parts.adapter),
             self._needs_of(plugin),
             self._rng,
             self.settings.node.initialize_timeout,
         )
 
-    def _builder_for(self, plugin: LoadedPlugin) -> Callable[[], Builder]:
-        adapter = None
-        if self.database is not None and _wants_database(plugin):
-            adapter = self.database.adapter_for(
-                plugin.name, can_write=plugin.manifest.permissions.allows("database:write")
-            )
-
+    def _builder_for(
+        self, plugin: LoadedPlugin, adapter: DatabaseAdapter | None
+    ) -> Callable[[], Builder]:
         def make_context() -> PluginContext:
             return PluginContext(
                 plugin.manifest,
@@ -310,6 +366,7 @@ class Node:
 
     def _add_refused(self, name: str, why: str) -> None:
         cell = ActorCell(name, self.dead_letters)
+        cell.methods = ANY_METHOD
         cell.enter("failed", why)
         self.registry.register(cell)
 

@@ -96,10 +96,25 @@ def catalogue_of(kind: type[Plugin]) -> Catalogue:
         events += [EventEntry(name, mark) for mark in event_marks]
         if _is_callable_by_others(name, function) and not route_marks and not event_marks:
             methods.append(name)
+    wraps_node = _wraps_node(kind, faults)
     if faults:
         raise Invalid(faults)
-    wraps_node = kind.node_middleware.__func__ is not Plugin.node_middleware.__func__  # type: ignore[attr-defined]
     return Catalogue(tuple(routes), tuple(events), tuple(methods), wraps_node)
+
+
+def _wraps_node(kind: type[Plugin], faults: list[Fault]) -> bool:
+    own = inspect.getattr_static(kind, "node_middleware")
+    if own is inspect.getattr_static(Plugin, "node_middleware"):
+        return False
+    if not isinstance(own, classmethod):
+        faults.append(
+            Fault(
+                place_of(getattr(own, "__func__", own)),
+                "it is no class method: there is no plugin object yet when it is called",
+                "write @classmethod above it: def node_middleware(cls, plugin)",
+            )
+        )
+    return True
 
 
 def place_of(function: Callable[..., Any]) -> str:

@@ -12,7 +12,7 @@ from nexus_actors.plugin.manifest import Manifest
 from nexus_actors.plugin.waves import circle
 from nexus_actors.words import nearest, shown
 
-__all__ = ["check_folder", "missing_permissions", "requires_faults"]
+__all__ = ["check_folder", "followers_faults", "missing_permissions", "requires_faults"]
 
 
 def check_folder(
@@ -71,6 +71,16 @@ def requires_faults(
             for fault in _one(place, other, {*good, *bad}, off, way):
                 result.setdefault(name, []).append(fault)
     _add_followers(result, good, bad, where)
+    return result
+
+
+def followers_faults(
+    requires: Mapping[str, Sequence[str]], bad: Collection[str], where: Mapping[str, str]
+) -> dict[str, list[Fault]]:
+    """By plugin, why it cannot start now that those in ``bad`` cannot. As in
+    :func:`requires_faults`, ``requires`` has the plugins that were good so far."""
+    result: dict[str, list[Fault]] = {}
+    _add_followers(result, requires, {*bad}, where)
     return result
 
 

@@ -6,18 +6,19 @@ are known at once; a plugin with a fault is refused, the others go on without it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 
 from nexus_actors.config import Settings
+from nexus_actors.database.statements import schema_name
 from nexus_actors.errors import Fault, Invalid
 from nexus_actors.http.router import Endpoint, Route, Router
 from nexus_actors.plugin.base import Plugin
 from nexus_actors.plugin.catalogue import Catalogue, RouteEntry, catalogue_of, place_of
-from nexus_actors.plugin.checking import missing_permissions, requires_faults
+from nexus_actors.plugin.checking import followers_faults, missing_permissions, requires_faults
 from nexus_actors.plugin.discovery import Found, discover, plugin_dirs
 from nexus_actors.plugin.importing import load_class
 from nexus_actors.plugin.library import library_of
@@ -69,6 +70,25 @@ class Plan:
         """All faults of all refused plugins."""
         return [fault for refused in self.refused for fault in refused.faults]
 
+    def refusing(self, faults: Mapping[str, Sequence[Fault]]) -> Plan:
+        """The same plan with the plugins in ``faults``, and those that require them, refused."""
+        if not faults:
+            return self
+        where = {plugin.name: plugin.found.where for plugin in self.plugins}
+        requires = {plugin.name: plugin.manifest.requires for plugin in self.plugins}
+        wrong = {**faults, **followers_faults(requires, faults, where)}
+        return attrs.evolve(
+            self,
+            plugins=tuple(plugin for plugin in self.plugins if plugin.name not in wrong),
+            refused=(
+                *self.refused,
+                *(Refused(name, where[name], tuple(each)) for name, each in wrong.items()),
+            ),
+            waves=tuple(
+                wave for names in self.waves if (wave := tuple(n for n in names if n not in wrong))
+            ),
+        )
+
 
 class _NoEndpoint:
     """Stands for a plugin's endpoint while only the paths are looked at."""
@@ -106,6 +126,7 @@ def plan_from(found: Sequence[Found], settings: Settings, *, running: Iterable[s
             faults.setdefault(each.name, []).extend(invalid.faults)
     places = {each.name: each for each in found}
     _check_paths(loaded, faults)
+    _check_schemas(loaded, faults)
     requires: dict[str, Sequence[str]] = dict.fromkeys(running, ())
     requires |= {name: plugin.manifest.requires for name, plugin in loaded.items()}
     for name, wrong in requires_faults(
@@ -194,3 +215,27 @@ def _check_paths(loaded: dict[str, LoadedPlugin], faults: dict[str, list[Fault]]
             faults.setdefault(name, []).extend(wrong)
         else:
             router.add(routes)
+
+
+def _check_schemas(loaded: dict[str, LoadedPlugin], faults: dict[str, list[Fault]]) -> None:
+    """Two plugins never share a schema of the database; as with paths the first by name has it."""
+    owners: dict[str, str] = {}
+    for name, plugin in loaded.items():
+        if not plugin.manifest.permissions.allows("database:read"):
+            continue
+        try:
+            schema = schema_name(name)
+        except ValueError as error:
+            faults.setdefault(name, []).append(
+                Fault(f"{plugin.found.where}: name", str(error), "give it another name")
+            )
+            continue
+        owner = owners.setdefault(schema, name)
+        if owner != name:
+            faults.setdefault(name, []).append(
+                Fault(
+                    f"{plugin.found.where}: name",
+                    f"{name!r} and {owner!r} would share the schema {schema} of the database",
+                    "give one of the two another name",
+                )
+            )

@@ -7,19 +7,53 @@ plugin by messages only, like everybody else.
 
 from __future__ import annotations
 
+import inspect
 import math
+from typing import Any
 
 import trio
 
-from nexus_actors.errors import HTTPError
+from nexus_actors.errors import Fault, HTTPError, Invalid
 from nexus_actors.http.request import Request
 from nexus_actors.http.response import Response
-from nexus_actors.middleware.base import CallNext, MiddlewareLike, name_of
+from nexus_actors.middleware.base import CallNext, MiddlewareLike, check_middleware, name_of
+from nexus_actors.plugin.base import Plugin
+from nexus_actors.plugin.catalogue import place_of
 
-__all__ = ["NODE_MIDDLEWARE_TIME", "within_its_time"]
+__all__ = ["NODE_MIDDLEWARE_TIME", "node_middleware_of", "within_its_time"]
 
 NODE_MIDDLEWARE_TIME = 5.0
 """Seconds a node middleware may take itself, before and again after what it wraps."""
+
+
+def node_middleware_of(kind: type[Plugin], proxy: Any) -> MiddlewareLike | None:
+    """What the ``node_middleware`` of the plugin class ``kind`` makes, given its own ``proxy``.
+
+    Raises:
+        Invalid: it raises, or what it returns can be no middleware.
+    """
+    place = place_of(kind.node_middleware)
+    try:
+        made = kind.node_middleware(proxy)
+    except Exception as error:  # one plugin must not end the node
+        raise Invalid(
+            [
+                Fault(
+                    place,
+                    f"it raised {type(error).__name__}: {error}",
+                    "mend it: it runs before the plugin does, when the node is put together",
+                )
+            ]
+        ) from error
+    if made is None:
+        return None
+    if inspect.iscoroutine(made):
+        made.close()
+        raise Invalid([Fault(place, "it is async", "write `def`, without async")])
+    try:
+        return check_middleware(made)
+    except TypeError as error:
+        raise Invalid([Fault(place, str(error), "return a Middleware object or None")]) from None
 
 
 def within_its_time(middleware: MiddlewareLike, plugin: str) -> MiddlewareLike:

@@ -112,3 +112,28 @@ def test_what_is_not_there_is_named(here, words):
     assert done.returncode != 0
     assert words[-1] in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_middleware_for_the_node_that_cannot_be_made_is_a_fault(here):
+    wrapped = "    @classmethod\n    def node_middleware(cls, plugin):\n        {body}\n"
+    asks = {"permissions": ["http:middleware"]}
+    here.plugin("raising", wrapped.format(body='raise ValueError("not today")'), **asks)
+    here.plugin("none", wrapped.format(body="return 7"), **asks)
+    here.plugin("static", wrapped.format(body="pass").replace("class", "static"), **asks)
+    here.plugin("waiting", wrapped.format(body="pass").replace("def", "async def"), **asks)
+    here.plugin("follower", requires=["raising"])
+    here.plugin("good", wrapped.format(body="return None"), **asks)
+    done = here.nexus("check")
+    said = done.stdout.replace(str(here.folder) + "/", "")
+    assert done.returncode == 1
+    assert not done.stderr
+    for words in (
+        "P.node_middleware: it raised ValueError: not today (mend it",
+        "P.node_middleware: int object cannot be a middleware",
+        "P.node_middleware: it is no class method",
+        "P.node_middleware: it is async (write `def`, without async)",
+        "plugins/follower/plugin.json: requires[0]: raising cannot start",
+        "good 1.0.0: good",
+    ):
+        assert words in said, f"{words}\n--- is not in ---\n{said}"
+    assert said.splitlines()[-1] == "6 plugins in plugins: 5 faults"

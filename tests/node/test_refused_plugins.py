@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 from node_world import PATIENCE, client_of, node_here, node_process, until, write_plugin
 
+from nexus_actors.config import NodeSettings, Settings
+from nexus_actors.errors import Invalid
+from nexus_actors.node import Node
+from nexus_actors.plugin.loader import LoadedPlugin, load_plugins
+
 GOOD = """
 class P(Plugin):
     @get("/good")
@@ -57,6 +62,35 @@ def circle(folder: Path) -> None:
     write_plugin(folder, "worse", GOOD.replace("/good", "/worse"), requires=["bad"])
 
 
+def wrapping(body: str, name: str = "bad") -> Callable[[Path], None]:
+    source = f"""
+    class P(Plugin):
+        @classmethod
+        def node_middleware(cls, plugin):
+            {body}
+
+        @get("/bad")
+        async def bad(self):
+            return {{}}
+    """
+
+    def write(folder: Path) -> None:
+        write_plugin(folder, name, source, permissions=["http:middleware"])
+
+    return write
+
+
+def required_by_another(folder: Path) -> None:
+    wrapping("raise RuntimeError('no wrapper today')", "abad")(folder)
+    write_plugin(folder, "bad", GOOD.replace("/good", "/bad2"), requires=["abad"])
+
+
+def same_schema(folder: Path) -> None:
+    database = {"permissions": ["database:write"]}
+    write_plugin(folder, "public", GOOD.replace("/good", "/public"), **database)
+    write_plugin(folder, "plugin-public", GOOD.replace("/good", "/other"), **database)
+
+
 REFUSED: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "a broken manifest": (
         broken_manifest,
@@ -80,6 +114,21 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         missing_requirement,
         "bad",
         ["bad/plugin.json: requires[0]", "goood", "good"],
+    ),
+    "node middleware that raises": (
+        wrapping("raise RuntimeError('no wrapper today')"),
+        "bad",
+        ["bad/plugin.py:", "P.node_middleware", "RuntimeError: no wrapper today", "mend it"],
+    ),
+    "node middleware that is none": (
+        wrapping("return 7"),
+        "bad",
+        ["bad/plugin.py:", "P.node_middleware", "int object cannot be a middleware"],
+    ),
+    "node middleware that another's plugin requires": (
+        required_by_another,
+        "bad",
+        ["bad/plugin.json: requires[0]", "abad cannot start", "mend abad first"],
     ),
     "a circle": (circle, "bad", ["bad/plugin.json: requires[0]", "bad > worse > bad"]),
 }
@@ -109,6 +158,78 @@ async def test_a_plugin_that_is_refused_leaves_the_others_serving(
         if name == "bad":
             response = await client.get("/bad")
             assert response.status_code == 404, "nothing of it is served"
+
+
+def test_of_two_plugins_that_would_share_a_schema_one_is_refused_at_load(tmp_path: Path) -> None:
+    same_schema(tmp_path)
+    plan = load_plugins(Settings(node=NodeSettings(plugins=(tmp_path,), installed_plugins=False)))
+    (refused,) = plan.refused
+    (served,) = plan.plugins
+    assert {refused.name, served.name} == {"public", "plugin-public"}
+    (fault,) = refused.faults
+    assert fault.where.endswith(f"{refused.name}/plugin.json: name")
+    assert "'public'" in fault.what
+    assert "schema plugin_public" in fault.what
+    Node(Settings(), plan)  # and it can be put together
+
+
+ASKER = """
+class P(Plugin):
+    @get("/ask")
+    async def ask(self):
+        bad = self.get_plugin("bad")
+        try:
+            return {"has": hasattr(bad, "total"), "total": await bad.total(1)}
+        except Exception as error:
+            return {"has": hasattr(bad, "total"), "error": type(error).__name__, "is": str(error)}
+
+    @get("/private")
+    async def private(self):
+        return {"has": hasattr(self.get_plugin("bad"), "_total")}
+"""
+
+
+async def test_asking_a_refused_plugin_raises_what_asking_a_stopped_one_does(
+    tmp_path: Path,
+) -> None:
+    broken_manifest(tmp_path / "plugins")
+    write_plugin(tmp_path / "plugins", "asker", ASKER, permissions=["plugins:call"])
+    async with node_here(tmp_path / "plugins") as node, client_of(node) as client:
+        said = (await client.get("/ask")).json()
+        assert said["has"] is True
+        assert said["error"] == "ActorStopped"
+        assert "bad" in said["is"]
+        assert "failed" in said["is"]
+        assert (await client.get("/private")).json() == {"has": False}
+
+
+def plugin_in(folder: Path, name: str, source: str, **manifest: Any) -> LoadedPlugin:
+    write_plugin(folder, name, source, **manifest)
+    plan = load_plugins(Settings(node=NodeSettings(plugins=(folder,), installed_plugins=False)))
+    (plugin,) = [each for each in plan.plugins if each.name == name]
+    return plugin
+
+
+async def test_a_plugin_that_cannot_be_added_leaves_nothing_behind(tmp_path: Path) -> None:
+    write_plugin(tmp_path / "plugins", "good", GOOD)
+    async with node_here(tmp_path / "plugins") as node, client_of(node) as client:
+        late = plugin_in(tmp_path / "late", "late", GOOD)
+        with pytest.raises(Invalid, match="/good.*taken by plugin good"):
+            await node.add_plugin(late)
+        assert [cell.name for cell in node.cells()] == ["good"]
+        store = plugin_in(
+            tmp_path / "store",
+            "store",
+            GOOD.replace("/good", "/store"),
+            permissions=["database:read"],
+        )
+        with pytest.raises(Invalid, match="needs the database, and this node was started without"):
+            await node.add_plugin(store)
+        assert (await client.get("/store")).status_code == 404
+        again = plugin_in(tmp_path / "again", "late", GOOD.replace("/good", "/late"))
+        await node.add_plugin(again)
+        await node.wait_settled()
+        assert (await client.get("/late")).json() == {"good": True}
 
 
 RAISING = """
