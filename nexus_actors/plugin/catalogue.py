@@ -93,6 +93,8 @@ def catalogue_of(kind: type[Plugin]) -> Catalogue:
                 routes.append(RouteEntry(name, mark, Binder(function, mark)))
             except ValueError as error:
                 faults.append(Fault(place_of(function), str(error)))
+        if event_marks and (wrong := _takes_no_event(kind, name, function)):
+            faults.append(wrong)
         events += [EventEntry(name, mark) for mark in event_marks]
         if _is_callable_by_others(name, function) and not route_marks and not event_marks:
             methods.append(name)
@@ -100,6 +102,23 @@ def catalogue_of(kind: type[Plugin]) -> Catalogue:
     if faults:
         raise Invalid(faults)
     return Catalogue(tuple(routes), tuple(events), tuple(methods), wraps_node)
+
+
+def _takes_no_event(kind: type[Plugin], name: str, function: Callable[..., Any]) -> Fault | None:
+    """What is wrong with the parameters of an event handler, which is called with the event."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return None
+    try:
+        signature.bind(kind, None)
+    except TypeError:
+        return Fault(
+            place_of(function),
+            f"an event handler is called with the event alone, and this one takes {signature}",
+            f"write {name}(self, event)",
+        )
+    return None
 
 
 def _wraps_node(kind: type[Plugin], faults: list[Fault]) -> bool:
