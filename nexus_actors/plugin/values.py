@@ -101,7 +101,7 @@ def value_faults(
         what = type_name(value) + ("" if secret or value is None else f", {shown(value)}")
         yield Fault(where, what, f"write {expected(option)}")
         return
-    if option.enum is not None and not any(_same(value, item) for item in option.enum):
+    if option.enum is not None and value not in option.enum:
         # the choices of a secret would be as good as the secret
         fix = "write one of its choices" if secret else f"write {expected(option)}"
         yield Fault(where, f"{shown(value, secret=secret)} is not a choice", fix)
@@ -139,11 +139,6 @@ def _object_faults(
 
 def _known(options: Mapping[str, Option]) -> str:
     return f"use one of {', '.join(options)}" if options else "it has no options: take it away"
-
-
-def _same(left: object, right: object) -> bool:
-    """Equal as JSON: 1 is not true."""
-    return left == right and isinstance(left, bool) == isinstance(right, bool)
 
 
 def option_faults(option: Option, where: str) -> Iterator[Fault]:

@@ -198,8 +198,9 @@ def test_a_variable_that_cannot_be_read_is_named_itself(type_: str, text: str) -
         (
             {"type": "object", "properties": {"port": {"type": "integer"}}},
             {"prot": 1},
-            "opt.prot: no such option; did you mean 'port'?",
+            "opt.prot: no such option; did you mean 'port'? (use one of port)",
         ),
+        ({"type": "object", "properties": {}}, {"a": 1}, "(it has no options: take it away)"),
         (
             {
                 "type": "array",
@@ -217,6 +218,32 @@ def test_a_value_is_held_to_its_rules_wherever_it_stands(
     option: dict[str, Any], value: Any, words: str
 ) -> None:
     assert words in str(fault_of(lambda: config({"opt": option}, {"opt": value})))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ({"type": "integer", "minimum": 1, "maximum": 3}, 1),
+        ({"type": "integer", "minimum": 1, "maximum": 3}, 3),
+        ({"type": "string", "enum": ["a", "b"]}, "b"),
+        ({"type": "array", "items": {"type": "string"}}, ["a"]),
+        (
+            {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "host": {"type": "string", "required": True},
+                        "port": {"type": "integer"},
+                    },
+                },
+            },
+            [{"host": "a"}, {"host": "b", "port": 1}],
+        ),
+    ],
+)
+def test_a_value_that_keeps_to_its_rules_is_taken(option: dict[str, Any], value: Any) -> None:
+    assert config({"opt": option}, {"opt": value}) == {"opt": value}
 
 
 def test_an_object_without_properties_takes_anything() -> None:
