@@ -4,6 +4,9 @@
 * ``from my_first_plugin.plugin import MyFirstPlugin`` works there.
 * Test modules written for asyncio run on a trio-asyncio loop, one for each test.
 * The PostgreSQL that a TestApplication needed is stopped when the session ends.
+
+Where pytest-trio is switched off it does nothing: it is there for whoever has our package
+installed, and must not disturb their other tests.
 """
 
 from __future__ import annotations
@@ -32,6 +35,15 @@ def plugin_folder(path: Path) -> Path | None:
     return None
 
 
+def has_trio(config: pytest.Config) -> bool:
+    """Whether pytest-trio is at work in this run."""
+    try:
+        config.getini("trio_mode")
+    except ValueError:
+        return False
+    return True
+
+
 class _PluginModule(pytest.Module):
     """A test module of a plugin: every plugin may call its own ``tests/test_plugin.py``."""
 
@@ -51,7 +63,7 @@ def pytest_pycollect_makemodule(
 ) -> _PluginModule | None:
     """Make the plugin importable by its short name before its tests are imported."""
     folder = plugin_folder(module_path)
-    if folder is None:
+    if folder is None or not has_trio(parent.config):
         return None
     from nexus_actors.plugin.importing import open_folder
 
@@ -63,6 +75,8 @@ def pytest_pycollect_makemodule(
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Have coroutine tests of plugin folders run by Trio, and asyncio's on a loop."""
+    if not has_trio(config):
+        return
     for item in items:
         if not isinstance(item, pytest.Function) or not inspect.iscoroutinefunction(item.obj):
             continue
@@ -87,7 +101,7 @@ def pytest_fixture_setup(fixturedef: FixtureDef[Any], request: SubRequest) -> No
     module = sys.modules.get(getattr(function, "__module__", ""))
     if not is_written_for_asyncio(module):
         return
-    if request.node.get_closest_marker("trio") is None:
+    if not has_trio(request.config) or request.node.get_closest_marker("trio") is None:
         return
     if inspect.isasyncgenfunction(function):
         wrapped: Any = _generator_on_the_loop(function)
