@@ -24,6 +24,7 @@ from nexus_actors.plugin.building import Builder, Built
 from nexus_actors.plugin.compartment import Compartment, Owner, open_compartment
 from nexus_actors.plugin.host import PluginHost
 from nexus_actors.plugin.loader import LoadedPlugin
+from nexus_actors.services import injecting
 from nexus_actors.services.container import Container
 from nexus_actors.services.service import Service
 from nexus_actors.words import shown_path
@@ -289,18 +290,26 @@ def _service_spec(
     limit = math.inf if isinstance(shutdown, str) else shutdown
 
     async def run_service(child: Child) -> None:
-        service = container.build(kind)
         crash: list[BaseException] = []
+        nursery: trio.Nursery | None = None
 
         def fail(error: BaseException) -> None:
             crash.append(error)
-            nursery.cancel_scope.cancel()
+            if nursery is not None:
+                nursery.cancel_scope.cancel()
 
         async with compartment.belonging_to(Owner(kind.__name__, fail)):
+            token = injecting.building.set(container)
+            try:
+                service: Service = await compartment.call(container.build, kind)
+            finally:
+                injecting.building.reset(token)
             try:
                 async with trio.open_nursery() as nursery:
                     service._nursery, service._fail = nursery, fail
                     service._owner = container.plugin
+                    if crash:  # what __init__ began has died already
+                        raise crash.pop()
                     with trio.CancelScope(deadline=trio.current_time() + start_timeout) as scope:
                         await compartment.call(service.initialize)
                     if scope.cancelled_caught:
@@ -312,6 +321,7 @@ def _service_spec(
                     await child.wait_stop()
                     nursery.cancel_scope.cancel()
             finally:
+                container.bind(kind, None)
                 with trio.CancelScope(deadline=trio.current_time() + limit):
                     await compartment.call(service.cleanup)
         if crash:

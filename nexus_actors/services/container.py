@@ -49,12 +49,15 @@ class Container:
         self._config = config
         self._provided = dict(provided or {})
         self._proxies: dict[type[Service], ServiceProxy] = {}
+        self._making: type[Service] | None = None
+        """The service whose ``__init__`` runs now."""
 
     def get(self, kind: type[T]) -> T:
         """The thing of class ``kind``: a service becomes one of the plugin's services by this.
 
         Raises:
-            TypeError: ``kind`` is neither a service nor something the node gives.
+            TypeError: ``kind`` is neither a service nor something the node gives; or it is asked
+                for by a service's ``__init__`` that the plugin did not name after it.
         """
         if kind in self._provided:
             return cast(T, self._provided[kind])
@@ -63,6 +66,13 @@ class Container:
             raise TypeError(
                 f"inject({getattr(kind, '__name__', kind)!s}): neither a Service nor something the "
                 f"node gives ({known}); derive it from nexus_actors.services.Service"
+            )
+        making = self._making
+        if making is not None and kind not in self._named_before(making):
+            raise TypeError(
+                f"inject({kind.__name__}) in {making.__name__}.__init__: a service finds those that "
+                f"the plugin named before it; write inject({kind.__name__}) before "
+                f"inject({making.__name__}) in the plugin's __init__"
             )
         proxy = self._proxies.get(kind)
         if proxy is None:
@@ -74,13 +84,24 @@ class Container:
         return iter([*self._proxies])
 
     def build(self, kind: type[Service]) -> Service:
-        """Make a new instance of ``kind``; its ``__init__`` gets the configuration if it can."""
+        """Make a new instance of ``kind``; its ``__init__`` gets the configuration if it can.
+
+        :func:`.inject` there finds what the node gives, and the services named before ``kind``.
+        """
         takes = [
             parameter
             for parameter in inspect.signature(kind).parameters.values()
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         ]
-        return kind(self._config) if takes else kind()
+        self._making = kind
+        try:
+            return kind(self._config) if takes else kind()
+        finally:
+            self._making = None
+
+    def _named_before(self, kind: type[Service]) -> list[type[Service]]:
+        named = [*self._proxies]
+        return named[: named.index(kind)] if kind in named else named
 
     def bind(self, kind: type[Service], instance: Service | None) -> None:
         """Let the proxy of ``kind`` stand for ``instance``, or for nothing."""

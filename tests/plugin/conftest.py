@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from nexus_actors.actors import ActorCell, DeadLetters, Proxy, Registry
+from nexus_actors.database import DatabaseAdapter
 from nexus_actors.events.bus import EventBus
 from nexus_actors.events.event import make_event
 from nexus_actors.http import Request
@@ -149,7 +150,8 @@ def _builder(nest, loaded):
         return PluginContext(loaded.manifest, nest.registry, nest.bus, None)
 
     def build():
-        container = Container(loaded.name, loaded.config)
+        given = {DatabaseAdapter: context().db}
+        container = Container(loaded.name, loaded.config, given)
         return Builder(Remembering, loaded.manifest, loaded.config, context, container)
 
     return build

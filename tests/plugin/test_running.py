@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+import sniffio
 import trio
 
+from nexus_actors.database import DatabaseAdapter
 from nexus_actors.errors import (
     ActorStopped,
     AskCycle,
@@ -14,6 +16,7 @@ from nexus_actors.errors import (
     CannotCross,
     HTTPError,
     MailboxFull,
+    NotInNode,
     PermissionDenied,
     RemoteError,
 )
@@ -478,6 +481,74 @@ async def test_a_crash_restarts_the_service_those_after_it_and_the_plugin(
         assert counts() == expected
         kept = 3 if expected[0] == 1 else 2
         assert body(await nest.request("GET", "/next")) == {"next": kept}
+
+
+class Prices(Service):
+    def __init__(self):
+        super().__init__()
+        self.counter = inject(Counter)
+        self.db = inject(DatabaseAdapter)
+        self.made_in = sniffio.current_async_library()
+
+
+class Priced(Plugin):
+    def __init__(self, config):
+        super().__init__(config)
+        self.counter = inject(Counter)
+        self.prices = inject(Prices)
+
+    @get("/price")
+    async def price(self):
+        prices = self.prices
+        return {"same": prices.counter is self.counter, "in": prices.made_in, "db": repr(prices.db)}
+
+
+class PricedForAsyncio(Priced):
+    library = "asyncio"
+
+
+@pytest.mark.parametrize(("kind", "library"), [(Priced, "trio"), (PricedForAsyncio, "asyncio")])
+async def test_a_service_finds_the_database_and_the_services_named_before_it(
+    run_plugins, kind, library
+):
+    async with run_plugins(kind) as nest:
+        said = body(await nest.request("GET", "/price"))
+        assert (said["same"], said["in"]) == (True, library)
+        assert "not in a node" not in said["db"]
+
+
+class Reversed(Plugin):
+    def __init__(self, config):
+        super().__init__(config)
+        inject(Prices)
+        inject(Counter)
+
+
+class Unnamed(Plugin):
+    def __init__(self, config):
+        super().__init__(config)
+        inject(Prices)
+
+
+@pytest.mark.parametrize("kind", [Reversed, Unnamed])
+async def test_a_service_that_names_one_that_comes_later_is_refused_in_words(
+    run_plugins, autojump_clock, kind
+):
+    async with run_plugins(kind, wait=False) as nest:
+        name = kind.__name__.lower()
+        await nest.until(lambda: nest.cell(name).state == "failed")
+        assert (
+            "inject(Counter) in Prices.__init__: a service finds those that the plugin named "
+            "before it; write inject(Counter) before inject(Prices)"
+        ) in nest.cell(name).reason
+
+
+async def test_a_service_that_has_ended_is_nobodys(run_plugins, autojump_clock):
+    async with run_plugins(Served) as nest:
+        counter = nest.objects["served"][0].counter
+        assert counter.next()
+    with pytest.raises(NotInNode, match="Counter.next: the service is not running"):
+        counter.next()
 
 
 class Broken(Service):
