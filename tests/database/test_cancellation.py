@@ -11,11 +11,12 @@ import trio
 from nexus_actors.database import (
     Database,
     DatabaseAdapter,
+    DatabaseUnavailable,
     EmbeddedServer,
     Settings,
     StatementTimeout,
 )
-from nexus_actors.database.pool import PoolStatistics
+from nexus_actors.database.pool import Job, Pool, PoolStatistics
 
 # ruff: noqa: ASYNC110 - what is waited for happens in PostgreSQL, which sets no event
 
@@ -186,3 +187,38 @@ async def test_connections_that_cannot_be_made_leave_their_places_free(
                     await db.execute("SELECT 1")
         assert await db.fetch_value("SELECT 1") == 1
         assert await pool_of(database) == PoolStatistics(1, 1, 0, 2)
+
+
+class Dying:
+    """A connection on which the server says that it is stopping; the line is not yet closed."""
+
+    closed = False
+
+    async def execute(self, sql: str) -> None:
+        raise asyncpg.AdminShutdownError("terminating connection due to administrator command")
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+    def is_in_transaction(self) -> bool:
+        return False
+
+    def terminate(self) -> None:
+        self.closed = True
+
+
+async def test_a_connection_that_is_being_closed_by_the_server_is_not_used_again(
+    database: Database,
+) -> None:
+    connections: list[Dying] = []
+
+    async def connect() -> Dying:
+        connections.append(Dying())
+        return connections[-1]
+
+    pool = Pool(connect, 2)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable, match="terminating connection due to administr"):
+            await database.thread.call(pool.perform, Job("execute", "SELECT 1", ()))
+    assert len(connections) == 2
+    assert pool.statistics().open == 0

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
@@ -241,9 +242,12 @@ async def _say_nothing(stream: trio.SocketStream) -> None:
     await trio.sleep_forever()
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["as it was", "with older data"])
 async def test_a_server_elsewhere_is_reconnected_when_it_is_back(
-    server: EmbeddedServer, dsn: str, plugin_name: Callable[[], str]
+    server: EmbeddedServer, dsn: str, plugin_name: Callable[[], str], gone: bool
 ) -> None:
+    """When it comes back without the plugin's schema, that is made anew."""
+    name = plugin_name()
     path = str(server.data / ".s.PGSQL.5432")
     proxy = Proxy()
     async with trio.open_nursery() as nursery:
@@ -252,20 +256,29 @@ async def test_a_server_elsewhere_is_reconnected_when_it_is_back(
         by_tcp = f"{user}@127.0.0.1:{proxy.port}/{rest.split('?')[0]}?sslmode=disable"
         async with Database(Settings(dsn=by_tcp, grace=0.1)).opened() as database:
             await database.wait_ready()
-            db = database.adapter_for(plugin_name(), can_write=True)
+            db = database.adapter_for(name, can_write=True)
             await db.execute("CREATE TABLE t (n int); INSERT INTO t VALUES (7)")
             line.cancel()
             with pytest.raises(DatabaseUnavailable):
                 while True:
                     await db.execute("SELECT 1")
-            with trio.fail_after(10):
+            with trio.fail_after(5):  # well before the next regular look
                 while database.state != "unavailable":
                     await trio.sleep(0.01)
+            if gone:
+                schema = name.replace("-", "_")
+                await trio.to_thread.run_sync(drop_schema, server, dsn, schema)
             line = await _open(nursery, proxy, path)
             with trio.fail_after(10):
                 await database.wait_ready()
+            if gone:
+                await db.execute("CREATE TABLE t (n int); INSERT INTO t VALUES (7)")
             assert await db.fetch_value("SELECT n FROM t") == 7
         line.cancel()
+
+
+def drop_schema(server: EmbeddedServer, dsn: str, schema: str) -> None:
+    server.run_sql(f"\\connect {urlsplit(dsn).path[1:]}\nDROP SCHEMA {schema} CASCADE")
 
 
 async def _open(nursery: trio.Nursery, proxy: Proxy, path: str) -> trio.CancelScope:
