@@ -160,14 +160,21 @@ class Incarnation:
         try:
             async with trio.open_nursery() as self._nursery:
                 await self._start()
-                self._nursery.start_soon(self._watch_for_stop)
+                self._nursery.start_soon(self._watch)
                 await self._loop()
                 await self._behaviour.drain()
                 self._nursery.cancel_scope.cancel()
         except BaseException as error:
             if has_cancelled(error):
                 raise
-            self._crash = self._crash or collapse(error)
+            error = collapse(error)
+            if self._crash is None:
+                self._crash = error
+            else:
+                self._cell.faults += 1
+                self._logger().warning(
+                    f"raised while it was being ended: {_words(error)}", exc_info=error
+                )
         finally:
             self._cut_off()
             await self._clean_up()
@@ -188,6 +195,15 @@ class Incarnation:
         self._child.started()
         self._on_running()
 
+    async def _watch(self) -> None:
+        """Wait for the request to stop; if the incarnation ends otherwise, tell its callers."""
+        try:
+            await self._watch_for_stop()
+            await trio.sleep_forever()
+        finally:
+            # a crash: its callers learn it now, not when the last handler has cleaned up
+            self._interrupt_begun()
+
     async def _watch_for_stop(self) -> None:
         await self._child.wait_stop()
         self._stopping = True
@@ -201,7 +217,8 @@ class Incarnation:
     async def _loop(self) -> None:
         turn_ends = trio.current_time() + _TURN
         while True:
-            message = None if self._stopping else self._mailbox.take(self._admit)
+            over = self._stopping or self._has_crashed()
+            message = None if over else self._mailbox.take(self._admit)
             if message is None:
                 if self._stopping and not self._in_hand:
                     return
@@ -221,6 +238,10 @@ class Incarnation:
                 await trio.lowlevel.checkpoint()
                 turn_ends = trio.current_time() + _TURN
 
+    def _has_crashed(self) -> bool:
+        """Whether a handler or a task of the nursery crashed: what waits is the next one's."""
+        return self._nursery.cancel_scope.cancel_called
+
     def _admit(self, message: Message) -> bool:
         return self._running.admits(message.mode, self._limits)
 
@@ -229,6 +250,9 @@ class Incarnation:
 
     async def _process(self, message: Message) -> None:
         """Run the handler of ``message`` and settle it. Raises only Cancelled, from outside."""
+        if self._has_crashed():
+            return  # between its taking and now: it goes back into the queue
+        message.begun = True
         token = current_message.set(message)
         log_token = log.bind(request_id=message.request_id) if message.request_id else None
         scope = message.scope
@@ -258,17 +282,20 @@ class Incarnation:
             message.scope = None
             self._running.change(message.mode, -1)
             if message.fate is not None:
-                del self._in_hand[message.number]
+                self._in_hand.pop(message.number, None)
             self._mailbox.wake()
 
     def _answer(self, message: Message, result: Any) -> None:
         self._mailbox.settle(message, "handled")
         if message.reply is not None:
-            message.reply.set(result)
+            unwanted = message.cancelled_by == "caller" or not message.reply.set(result)
+            if unwanted and message.discard is not None:
+                message.discard(result)
 
     def _cancelled(self, message: Message, error: BaseException | None) -> None:
         """The handler was cancelled by its deadline, its caller or the stop of its actor."""
         if error is not None:
+            self._cell.faults += 1
             self._logger().warning(
                 "raised while being cancelled", error=_words(error), handler=message.handler
             )
@@ -295,7 +322,9 @@ class Incarnation:
             )
         if message.reply is not None:
             self._mailbox.settle(message, "handled" if verdict.expected else "faulted")
-            message.reply.fail(self._for_caller(message, error))
+            message.reply.fail(
+                self._fault_for(message, error) if verdict.fault else self._refusal_in(error)
+            )
             if verdict.crash or (verdict.fault and self._over_fault_limit()):
                 self._crashed(error)
         elif verdict.expected:
@@ -310,12 +339,16 @@ class Incarnation:
                 failure_of(error),
                 retryable=verdict.retryable,
             )
+            if verdict.fault and self._over_fault_limit():
+                self._crashed(error)
 
-    def _for_caller(self, message: Message, error: BaseException) -> BaseException:
-        for kind in (HTTPError, Unanswered):
-            found = first_of(error, kind)
-            if isinstance(found, kind):
-                return found
+    def _refusal_in(self, error: BaseException) -> BaseException:
+        """What the caller gets of an error that is no fault: refusal, or another's failure."""
+        found = first_of(error, HTTPError)
+        return found if isinstance(found, HTTPError) else first_of(error, Unanswered)
+
+    def _fault_for(self, message: Message, error: BaseException) -> BaseException:
+        """What the caller gets of a fault: a client no words of it, a plugin its words."""
         if message.kind == "http":
             return PluginFault(f"{self._cell.name} failed while answering")
         return RemoteError(self._cell.name, _words(error))
@@ -341,14 +374,23 @@ class Incarnation:
 
     def _cut_off(self) -> None:
         """Settle what was in hand when the incarnation ended under it."""
-        for message in self._in_hand.values():
-            crashed = self._crash is not None or not self._stopping
-            self._cell.interrupt(
-                message, self._gone(), "in hand of a crash" if crashed else "stopped"
-            )
+        self._interrupt_begun()
+        untouched = [message for message in self._in_hand.values() if not message.begun]
         self._in_hand.clear()
+        self._mailbox.put_back(untouched)
+        for message in untouched:
+            if message.cancelled_by == "caller":
+                self._mailbox.settle_waiting(message, "abandoned")
         if self._cell.state == "running":
             self._cell.enter("restarting")
+
+    def _interrupt_begun(self) -> None:
+        crashed = self._crash is not None or not self._stopping
+        for message in self._in_hand.values():
+            if message.begun:
+                self._cell.interrupt(
+                    message, self._gone(), "in hand of a crash" if crashed else "stopped"
+                )
 
     def _gone(self) -> Unanswered:
         """What the caller of a message in hand learns: it stopped for good, or comes back."""

@@ -121,8 +121,12 @@ class Address:
 
     def _give_up(self, message: Message) -> None:
         # in hand: the handler is cancelled and its actor settles it; waiting: it is never begun
-        if message.scope is not None:
+        assert message.reply is not None
+        if message.taken:
             message.cancel("caller")
+            unread = message.reply.take_unread()
+            if unread is not None and message.discard is not None:
+                message.discard(unread)
         elif message.fate is None:
             self._cell.mailbox.settle_waiting(message, "abandoned")
             self._cell.mailbox.wake()

@@ -10,7 +10,7 @@ with every accepted message in exactly one of them. A refused message was never 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 import trio
@@ -94,9 +94,19 @@ class Mailbox:
             if not admit(message):
                 return None
             queue.popleft()
+            message.taken = True
             self._in_hand += 1
             return message
         return None
+
+    def put_back(self, messages: Iterable[Message]) -> None:
+        """Put messages that were taken in hand, and not begun, back before those that wait."""
+        for message in sorted(messages, key=lambda message: message.number, reverse=True):
+            assert message.taken, f"{message} is in nobody's hand"
+            assert not message.begun, f"{message} cannot be as if untouched"
+            message.taken = False
+            self._in_hand -= 1
+            self._queue.appendleft(message)
 
     def settle(self, message: Message, fate: Fate) -> bool:
         """Give a message taken in hand its end; False where it had one already."""

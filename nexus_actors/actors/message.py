@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import trio
@@ -40,10 +41,12 @@ class Message:
     """
 
     __slots__ = (
+        "begun",
         "cancelled_at",
         "cancelled_by",
         "chain",
         "deadline",
+        "discard",
         "fate",
         "handle_timeout",
         "handler",
@@ -56,6 +59,7 @@ class Message:
         "request_id",
         "scope",
         "sender",
+        "taken",
     )
 
     def __init__(
@@ -72,6 +76,7 @@ class Message:
         on_error: Literal["restart", "reply"] | None = None,
         chain: tuple[str, ...] = (),
         request_id: str = "",
+        discard: Callable[[Any], None] | None = None,
     ) -> None:
         self.number = next(_numbers)
         self.kind = kind
@@ -85,6 +90,12 @@ class Message:
         self.on_error = on_error
         self.chain = chain
         self.request_id = request_id
+        self.discard = discard
+        """What to do with an answer that nobody takes, because the caller gave up just then."""
+        self.taken = False
+        """Whether an actor has it in hand; written by the mailbox alone."""
+        self.begun = False
+        """Whether its handler was called. Taken and not begun, it can go back into the queue."""
         self.fate: Fate | None = None
         """None until settled; written by the mailbox alone, once."""
         self.scope: trio.CancelScope | None = None

@@ -13,10 +13,11 @@ __all__ = ["ReplySlot"]
 class ReplySlot:
     """Room for one answer. The first :meth:`set` or :meth:`fail` wins; later ones harm nobody."""
 
-    __slots__ = ("_error", "_task", "_value", "filled")
+    __slots__ = ("_error", "_read", "_task", "_value", "filled")
 
     def __init__(self) -> None:
         self.filled = False
+        self._read = False
         self._value: Any = None
         self._error: BaseException | None = None
         self._task: trio.lowlevel.Task | None = None
@@ -56,8 +57,16 @@ class ReplySlot:
                     raise TimeoutError
         else:
             await trio.lowlevel.checkpoint()
+        self._read = True
         if self._error is not None:
             raise self._error
+        return self._value
+
+    def take_unread(self) -> Any:
+        """The answer, where it came and nobody took it; None otherwise. For whoever gives up."""
+        if not self.filled or self._read:
+            return None
+        self._read = True
         return self._value
 
     async def _park(self) -> None:

@@ -14,12 +14,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+import math
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+)
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
+    suppress,
 )
 from typing import Any, Literal, Protocol
 
@@ -32,6 +41,9 @@ __all__ = ["AsyncioCompartment", "Compartment", "Owner", "TrioCompartment", "ope
 
 GRACE = 1.0
 """Seconds an asyncio task's exception may go unretrieved before it is a crash."""
+
+_PATIENCE = 4.0
+"""Seconds an asyncio task may swallow its cancellation before it is ended by force."""
 
 _INSIST = 1.0
 """Seconds after which a cancelled asyncio task that goes on is cancelled again."""
@@ -46,6 +58,8 @@ class Owner:
     def __init__(self, name: str, crash: Callable[[BaseException], None]) -> None:
         self.name = name
         self.crash = crash
+        self.ended = False
+        """Set when its incarnation is over, clean-up apart: what dies now crashes nobody."""
 
 
 _owner: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("nexus_owner", default=None)
@@ -60,8 +74,8 @@ class Compartment(Protocol):
     async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call ``function``, a coroutine function or an ordinary one, and return its result."""
 
-    def iterate(self, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """Iterate the plugin's ``items`` from Trio."""
+    async def pump(self, items: AsyncIterable[Any], put: Callable[[Any], Awaitable[None]]) -> None:
+        """Give each of ``items`` to ``put`` (Trio's), all in one task, and close them."""
 
     def as_owner(self, owner: Owner) -> AbstractContextManager[None]:
         """While it is open, asyncio tasks begun in this context are ``owner``'s."""
@@ -80,9 +94,9 @@ class TrioCompartment:
         result = function(*args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
-    def iterate(self, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def pump(self, items: AsyncIterable[Any], put: Callable[[Any], Awaitable[None]]) -> None:
         """See :class:`Compartment`."""
-        return items
+        await _pump(items, put)
 
     @contextmanager
     def as_owner(self, owner: Owner) -> Iterator[None]:
@@ -115,20 +129,14 @@ class AsyncioCompartment:
 
         return await self._run(on_loop)
 
-    async def iterate(self, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def pump(self, items: AsyncIterable[Any], put: Callable[[Any], Awaitable[None]]) -> None:
         """See :class:`Compartment`."""
-        try:
-            while True:
-                try:
-                    item = await self._run(items.__anext__)
-                except StopAsyncIteration:
-                    return
-                yield item
-        finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + _INSIST):
-                    await self._run(close)
+
+        async def put_from_loop(item: Any) -> None:
+            await trio_asyncio.trio_as_aio(put)(item)
+
+        # one asyncio task for the whole of it: timeouts and groups may stand around a yield
+        await self.call(_pump, items, put_from_loop)
 
     @contextmanager
     def as_owner(self, owner: Owner) -> Iterator[None]:
@@ -152,17 +160,11 @@ class AsyncioCompartment:
                 await self._end_tasks(owner)
 
     async def _run(self, function: Callable[[], Any]) -> Any:
-        # StopAsyncIteration may not leave a coroutine as itself: carry it round the task
-        async def on_loop() -> tuple[bool, Any]:
-            try:
-                return True, await function()
-            except StopAsyncIteration:
-                return False, None
-
-        task = self._loop.create_task(on_loop())
+        task = self._loop.create_task(function())
         reschedule = trio.lowlevel.reschedule
         waiter: trio.lowlevel.Task | None = trio.lowlevel.current_task()
         raise_cancel: Callable[[], Any] | None = None
+        cancelled_at = math.inf
 
         def wake(_: object) -> None:
             nonlocal waiter
@@ -173,36 +175,47 @@ class AsyncioCompartment:
         def insist() -> None:
             # asyncio cancels once, and a task may swallow it; a deadline here is not argued with
             if not task.done():
-                task.cancel()
+                self._end(task, since=cancelled_at)
                 self._loop.call_later(_INSIST, insist)
 
         def abort(raising: Callable[[], Any]) -> trio.lowlevel.Abort:
-            nonlocal raise_cancel
-            raise_cancel = raising
+            nonlocal raise_cancel, cancelled_at
+            raise_cancel, cancelled_at = raising, trio.current_time()
             insist()
             return trio.lowlevel.Abort.FAILED
 
         task.add_done_callback(wake)
         await trio.lowlevel.wait_task_rescheduled(abort)
         try:
-            going, value = task.result()
+            return task.result()
         except asyncio.CancelledError:
             if raise_cancel is not None:
                 raise_cancel()
             raise
-        if not going:
-            raise StopAsyncIteration
-        return value
 
     async def _end_tasks(self, owner: Owner) -> None:
         """Cancel what ``owner`` left running, and wait until it is gone."""
+        owner.ended = True
+        began = trio.current_time()
         while tasks := self._tasks_of(owner):
             for task in tasks:
-                task.cancel()
+                self._end(task, since=began)
             with trio.move_on_after(_INSIST):
                 async with trio.open_nursery() as nursery:
                     for task in tasks:
                         nursery.start_soon(_wait_quietly, task)
+
+    def _end(self, task: asyncio.Task[Any], *, since: float) -> None:
+        """Cancel ``task``; one that has swallowed that for :data:`_PATIENCE` seconds is closed."""
+        coroutine = task.get_coro()
+        if trio.current_time() - since >= _PATIENCE and isinstance(coroutine, Coroutine):
+            name = getattr(coroutine, "__qualname__", repr(coroutine))
+            log.plugin_logger(self._name).error(
+                f"the asyncio task {name} swallows its cancellation; it is closed by force"
+            )
+            with suppress(RuntimeError, ValueError):  # it ignores even that, or runs just now
+                coroutine.close()
+        task.cancel()
 
     def _tasks_of(self, owner: Owner) -> list[asyncio.Task[Any]]:
         return [
@@ -236,14 +249,27 @@ class AsyncioCompartment:
             self._crash(_owner_of(context.get("handle")), error)
 
     def _crash(self, owner: Owner | None, error: BaseException) -> None:
-        if owner is None:
-            log.plugin_logger(self._name).error(f"an asyncio task nobody owns died: {error!r}")
+        if owner is None or owner.ended:
+            log.plugin_logger(self._name).error(
+                f"an asyncio task that belongs to nobody any more died: {error!r}", exc_info=error
+            )
         else:
             owner.crash(error)
 
 
 class _OwnedTask(asyncio.Task):  # type: ignore[type-arg]
     owner: Owner | None = None
+
+
+async def _pump(items: AsyncIterable[Any], put: Callable[[Any], Awaitable[None]]) -> None:
+    source = aiter(items)
+    try:
+        async for item in source:
+            await put(item)
+    finally:
+        close = getattr(source, "aclose", None)  # iterators that are no generators lack it
+        if close is not None:
+            await close()
 
 
 def _owner_of(handle: Any) -> Owner | None:

@@ -20,7 +20,7 @@ from nexus_actors.http.websockets import WebSocket
 from nexus_actors.middleware.chain import compose
 from nexus_actors.plugin.base import Plugin
 from nexus_actors.plugin.catalogue import EventEntry, RouteEntry
-from nexus_actors.plugin.compartment import Compartment
+from nexus_actors.plugin.compartment import Compartment, Owner
 from nexus_actors.plugin.sessions import Sessions
 
 __all__ = ["EventCall", "HttpCall", "PluginHost", "SocketCall"]
@@ -59,11 +59,13 @@ class PluginHost:
         cell: ActorCell,
         compartment: Compartment,
         use_nursery: Callable[[trio.Nursery], None],
+        owner: Owner,
         max_sessions: int,
     ) -> None:
         self._plugin = plugin
         self._compartment = compartment
         self._use_nursery = use_nursery
+        self._owner = owner
         self._sessions = Sessions(cell, compartment, max_sessions)
 
     async def start(self, nursery: trio.Nursery) -> None:
@@ -98,6 +100,7 @@ class PluginHost:
 
     async def stop(self) -> None:
         """Run ``cleanup``."""
+        self._owner.ended = True
         await self._compartment.call(self._plugin.cleanup)
 
     async def _http(self, call: HttpCall) -> Response:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -29,10 +30,12 @@ from nexus_actors.services.container import Container
 from nexus_actors.services.service import Service
 from nexus_actors.words import shown_path
 from supervisors import (
+    SHUTDOWN,
     Backoff,
     Child,
     ChildSpec,
     ChildTerminated,
+    Exit,
     Failure,
     Report,
     StartFailed,
@@ -81,6 +84,8 @@ class Keeper:
         """The plugin's own supervisor while it runs."""
         self._life: trio.CancelScope | None = None
         """What is going on in place of a running supervisor: a start or a pause."""
+        self._starts: dict[trio.CancelScope, Child] = {}
+        """The incarnations there are, each in its scope; cancelled only while it starts."""
         self._stop_asked = trio.Event()
         self._running = False
         self._ended = trio.Event()
@@ -113,11 +118,18 @@ class Keeper:
             await self._stop_asked.wait()
             nursery.cancel_scope.cancel()
         self._cell.ending = True
+        self._cancel_starts()
         if self._ref is not None:
             await self._ref.stop()
         else:  # it starts, pauses, or waits for what it requires
             assert self._life is not None
             self._life.cancel()
+
+    def _cancel_starts(self) -> None:
+        """End starts that are under way: a supervisor would wait for them before it stops."""
+        for scope, child in self._starts.items():
+            if child.state == "starting":
+                scope.cancel()
 
     async def _ask_stop_with(self, child: Child) -> None:
         await child.wait_stop()
@@ -137,6 +149,10 @@ class Keeper:
                 return
             if why is None:
                 continue
+            if self._loaded.manifest.supervision.restart == "temporary":
+                # never again, says the word
+                self._cell.enter("stopped", why)
+                await trio.sleep_forever()
             came_up = self._cell.incarnation > before
             if came_up and trio.current_time() - began >= _CALM:
                 tries = 0
@@ -180,6 +196,10 @@ class Keeper:
         rebuild = False
 
         async def run_plugin(child: Child) -> None:
+            with self._starting(child):
+                await live(child)
+
+        async def live(child: Child) -> None:
             nonlocal rebuild
             built = first.pop() if first else await builder.build(compartment)
             if [*builder.container.services()] != services:
@@ -233,12 +253,27 @@ class Keeper:
         limit = f"more than {supervision.intensity} restarts in {supervision.period:g} s"
         return f"{limit}; the last crash: {self._last_crash}" if self._last_crash else str(reason)
 
+    @contextmanager
+    def _starting(self, child: Child) -> Iterator[None]:
+        """Around one incarnation: while it starts, a request to stop ends it at once."""
+        with trio.CancelScope() as scope:
+            self._starts[scope] = child
+            try:
+                if self._cell.ending:
+                    scope.cancel()
+                yield
+            finally:
+                del self._starts[scope]
+        if scope.cancelled_caught:
+            raise Exit(SHUTDOWN)
+
     def _host(self, built: Built, compartment: Compartment) -> PluginHost:
         return PluginHost(
             built.plugin,
             self._cell,
             compartment,
             built.use_nursery,
+            built.owner,
             self._loaded.manifest.max_sessions,
         )
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import trio
 
-from nexus_actors.actors import ActorCell, Address, Message, PluginFault
+from nexus_actors.actors import ActorCell, Address, Message, PluginFault, in_hand
 from nexus_actors.errors import HTTPError, NexusError
 from nexus_actors.events.event import Event
 from nexus_actors.events.handler import DEFAULT_TIMEOUT
@@ -20,6 +20,7 @@ from nexus_actors.http.response import Response
 from nexus_actors.http.websockets import WebSocket
 from nexus_actors.plugin.catalogue import EventEntry, RouteEntry
 from nexus_actors.plugin.host import EventCall, HttpCall, SocketCall
+from nexus_actors.plugin.sessions import drop_stream
 
 __all__ = ["PluginEndpoint", "PluginSubscriber"]
 
@@ -49,6 +50,7 @@ class PluginEndpoint:
                 deadline=deadline,
                 handle_timeout=self._entry.mark.timeout or math.inf,
                 request_id=request.id,
+                discard=drop_stream,
             )
         except PluginFault:
             # logged where it happened, with its traceback; the client learns where to look
@@ -109,9 +111,13 @@ class PluginSubscriber:
         return self._cell.name
 
     def message(self, event: Event, handler: Hashable) -> Message:
-        """The message for ``event`` to the handler that was subscribed."""
+        """The message for ``event`` to the handler that was subscribed.
+
+        Called by whoever emits, so the message in hand is the emitter's: its request id goes on.
+        """
         assert isinstance(handler, EventEntry)
         mark = handler.mark
+        cause = in_hand()
         return Message(
             "event",
             EventCall(handler, event),
@@ -120,6 +126,7 @@ class PluginSubscriber:
             mode=handler.mode,
             on_error=mark.on_error or self._on_error,
             handle_timeout=mark.timeout or self._handle_timeout,
+            request_id="" if cause is None else cause.request_id,
         )
 
     def take(self, event: Event, handler: Hashable) -> None:

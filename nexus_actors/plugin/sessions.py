@@ -6,15 +6,14 @@ that session alone; all of them end with their incarnation, streams cleanly, web
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any
 
 import trio
 
 from nexus_actors import log
 from nexus_actors.actors import ActorCell
-from nexus_actors.actors.faults import collapse, has_cancelled
+from nexus_actors.actors.faults import collapse, first_of, has_cancelled, judge
 from nexus_actors.errors import HTTPError
 from nexus_actors.http.response import Response
 from nexus_actors.http.websockets import WebSocket, WebSocketClosed
@@ -26,8 +25,12 @@ _BUFFER = 8
 """Items of a stream that may wait for the client to read on."""
 _LAST_WORDS = 1.0
 """Seconds a handler may go on after its websocket was closed."""
-_RESTARTING = 1012
+_REFUSED = 1008
 _FAILED = 1011
+_RESTARTING = 1012
+_TRY_LATER = 1013
+_LONGEST_REASON = 40
+"""Characters of a close reason; a frame has room for 123 bytes."""
 
 
 class BrokenStream(Exception):
@@ -113,18 +116,13 @@ class Sessions:
         with session:
             with send:
                 try:
-                    async with aclosing(
-                        _aclosable(self._compartment.iterate(aiter(items)))
-                    ) as source:
-                        async for item in source:
-                            await send.send(item)
-                except trio.BrokenResourceError:
-                    pass  # the client has gone, and with it the need for more
-                except BaseException as error:
-                    if has_cancelled(error):
-                        raise
-                    stream.broken = True  # before the channel is closed, so that the end shows it
-                    self._failed(error, "a streamed reply")
+                    await self._compartment.pump(items, send.send)
+                except BaseException as error:  # noqa: BLE001 - _deal_with lets the rest pass
+                    fault = _fault_in(error, trio.BrokenResourceError, GeneratorExit)
+                    if fault is not None and not session.ended:
+                        # before the channel is closed, so that the end shows it
+                        stream.broken = True
+                    self._deal_with(error, fault, session, "a streamed reply")
 
     async def _converse(
         self,
@@ -136,30 +134,41 @@ class Sessions:
         with session:
             try:
                 await self._compartment.call(converse)
-            except WebSocketClosed:
-                pass  # the client has gone
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - _deal_with lets the rest pass
+                fault = _fault_in(error, WebSocketClosed)
                 if has_cancelled(error):
                     socket.end(_RESTARTING, "the plugin is restarting or stopping")
-                    raise
-                if socket.accepted:
-                    socket.end(_FAILED, "the plugin failed")
-                    self._failed(error, "a websocket")
+                elif not socket.accepted and fault is not None:
+                    opening.error = collapse(fault)
+                    return
+                elif fault is None:
+                    socket.end()
                 else:
-                    opening.error = collapse(error)
+                    socket.end(*_close_of(fault))
+                self._deal_with(error, fault, session, "a websocket")
             else:
                 socket.end()
             finally:
                 opening.settled.set()
 
-    def _failed(self, error: BaseException, what: str) -> None:
-        error = collapse(error)
-        log.plugin_logger(self._cell.name).error(
-            f"{what} failed: {type(error).__name__}: {error}",
-            exc_info=(type(error), error, error.__traceback__),
-        )
-        if not isinstance(error, Exception) or isinstance(error, MemoryError | RecursionError):
-            raise error
+    def _deal_with(
+        self, error: BaseException, fault: BaseException | None, session: _Counted, what: str
+    ) -> None:
+        """Let a cancellation pass; log a fault, which ends this session and nothing else."""
+        if fault is not None:
+            fault = collapse(fault)
+            verdict = judge(fault, has_caller=True)
+            if verdict.fault:
+                self._cell.faults += 1
+                log.plugin_logger(self._cell.name).error(
+                    f"{what} failed: {type(fault).__name__}: {fault}",
+                    exc_info=(type(fault), fault, fault.__traceback__),
+                )
+            # what is raised while a session is being ended is never a crash
+            if verdict.crash and not session.ended:
+                raise fault
+        if has_cancelled(error):
+            raise _cancellation_in(error)
 
     def _session(self, scope: trio.CancelScope) -> _Counted:
         return _Counted(self, scope)
@@ -187,6 +196,11 @@ class _Counted:
         self._scope = scope
         sessions._scopes[scope] = None
         sessions._cell.sessions += 1
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was told to end."""
+        return self._scope.cancel_called
 
     def __enter__(self) -> None:
         self._scope.__enter__()
@@ -222,19 +236,47 @@ class _SessionStream:
                 raise BrokenStream("the plugin failed in the midst of its reply") from None
             raise StopAsyncIteration from None
 
-    async def aclose(self) -> None:
+    def drop(self) -> None:
         """Read no more: the session ends, also one that waits for something to tell."""
         self._receive.close()
         self.scope.cancel()
 
+    async def aclose(self) -> None:
+        """The same, as iterators have it."""
+        self.drop()
 
-def _aclosable(items: AsyncIterator[Any]) -> Any:
-    """``items`` with an ``aclose``, which iterators that are no generators may lack."""
-    if hasattr(items, "aclose"):
-        return items
 
-    async def through() -> AsyncIterator[Any]:
-        async for item in items:
-            yield item
+def drop_stream(response: Any) -> None:
+    """End the session of a streamed response that nobody will read."""
+    stream = getattr(response, "stream", None)
+    if isinstance(stream, _SessionStream):
+        stream.drop()
 
-    return through()
+
+def _fault_in(error: BaseException, *ends: type[BaseException]) -> BaseException | None:
+    """``error`` without cancellations and without the ``ends`` that are no fault; None where
+    nothing is left of it."""
+    if isinstance(error, BaseExceptionGroup):
+        kinds: Any = (trio.Cancelled, *ends)
+        left: BaseException | None = error.split(kinds)[1]
+        return left
+    return None if isinstance(error, (trio.Cancelled, *ends)) else error
+
+
+def _cancellation_in(error: BaseException) -> BaseException:
+    """The cancellations that ``error`` is or holds, without what was raised beside them."""
+    if isinstance(error, BaseExceptionGroup):
+        found = error.split(trio.Cancelled)[0]
+        assert found is not None, "asked only where there is one"
+        return found
+    return error
+
+
+def _close_of(fault: BaseException) -> tuple[int, str]:
+    """Close code and reason for a handler that ended by ``fault`` after it had accepted."""
+    refusal = first_of(fault, HTTPError)
+    if isinstance(refusal, HTTPError):
+        return _REFUSED, refusal.detail[:_LONGEST_REASON]
+    if judge(fault, has_caller=True).fault:
+        return _FAILED, "the plugin failed"
+    return _TRY_LATER, "what the plugin needs is not available"

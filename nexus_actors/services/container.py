@@ -70,8 +70,8 @@ class Container:
         making = self._making
         if making is not None and kind not in self._named_before(making):
             raise TypeError(
-                f"inject({kind.__name__}) in {making.__name__}.__init__: a service finds those that "
-                f"the plugin named before it; write inject({kind.__name__}) before "
+                f"inject({kind.__name__}) in {making.__name__}.__init__: a service finds those "
+                f"that the plugin named before it; write inject({kind.__name__}) before "
                 f"inject({making.__name__}) in the plugin's __init__"
             )
         proxy = self._proxies.get(kind)

@@ -452,3 +452,102 @@ async def test_a_flood_of_dead_letters_is_not_a_flood_of_log_lines(
         assert it.dead_letters.total == 300
     assert caplog.text.count("dead letter: tell") == 3
     assert "and 99 more before it" in caplog.text
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("mode", ["normal", "reader"])
+@pytest.mark.parametrize("crash_in", ["handler", "background"])
+async def test_a_crash_leaves_what_waits_behind_it_to_the_next_incarnation(
+    run_actor, autojump_clock, concurrency, mode, crash_in
+):
+    handled_by = []
+
+    async def start(behaviour):
+        behaviours.append(behaviour)
+
+    async def die():
+        raise ValueError
+
+    async def crash():
+        if crash_in == "handler":
+            raise ValueError
+        behaviours[-1].nursery.start_soon(die)
+        await trio.lowlevel.checkpoint()
+
+    def good(message):
+        handled_by.append(it.cell.incarnation)
+
+    behaviours = []
+    script = {"start": start, "crash": crash, "*": good}
+    async with run_actor(script, concurrency=concurrency) as it:
+        it.address.offer(Message("tell", "crash"))
+        for number in range(12):
+            it.address.offer(Message("tell", number, mode=mode))
+        await it.until(lambda: it.account().waiting == it.account().in_hand == 0)
+        if crash_in == "handler" and concurrency == 1:
+            assert handled_by == [2] * 12
+        assert it.account().dead_lettered <= 1, "at most the one that was in hand of the crash"
+        assert len(handled_by) == 12, "none was lost, none was handled twice"
+
+
+async def test_callers_learn_of_a_crash_before_the_handlers_have_cleaned_up(
+    run_actor, autojump_clock
+):
+    async def slow_to_go():
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(100)
+
+    async with run_actor({"slow": slow_to_go, "bad": raises(ValueError())}, concurrency=2) as it:
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+
+            async def ask():
+                with pytest.raises(ActorRestarted):
+                    await it.address.ask("slow", timeout=3)
+
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(it.address.tell, "bad")
+        assert trio.current_time() - began < 1
+        await it.until(lambda: it.cell.incarnation == 2)
+        assert it.account().faulted == 1
+
+
+@pytest.mark.parametrize("give_up_first", [True, False])
+async def test_an_answer_that_nobody_takes_is_discarded(run_actor, autojump_clock, give_up_first):
+    answered, discarded = trio.Event(), []
+
+    async def answer():
+        await answered.wait()
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.checkpoint()
+        return "a stream"
+
+    async with run_actor({"*": answer}) as it:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+
+                async def ask():
+                    await it.address.request("http", "x", discard=discarded.append)
+
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                if give_up_first:
+                    scope.cancel()
+                    answered.set()
+                else:
+                    (message,) = it.cell.in_hand.values()
+                    scope.cancel()  # under way to the caller when the answer comes
+                    message.reply.set("a stream")
+        await it.until(lambda: discarded == ["a stream"])
+        answered.set()
+
+
+async def test_a_fault_beside_a_refusal_is_answered_as_a_fault(run_actor, autojump_clock):
+    group = ExceptionGroup("both", [HTTPError(404, "gone"), ValueError("v")])
+    async with run_actor({"bad": raises(group)}) as it:
+        with pytest.raises(RemoteError):
+            await it.address.ask("bad")

@@ -336,3 +336,86 @@ async def test_a_failing_call_from_asyncio_raises_there(run_plugins, autojump_cl
 
     async with run_plugins(Aio, Caller) as nest:
         assert "to the other" in await nest.proxy("caller").call()
+
+
+class Stubborn(Plugin):
+    library = "asyncio"
+
+    async def initialize(self):
+        self.deaf = asyncio.create_task(self.swallow())
+
+    async def swallow(self):
+        while True:
+            try:
+                await asyncio.sleep(1e6)
+            except asyncio.CancelledError:
+                pass
+
+    @event_handler("bad")
+    async def on_bad(self, event):
+        raise ValueError
+
+    @event_handler("die-later")
+    async def on_die_later(self, event):
+        self.dying = asyncio.create_task(self.die())
+
+    async def die(self):
+        raise ValueError("died unseen")
+
+    @event_handler("die-then-crash")
+    async def on_both(self, event):
+        self.dying = asyncio.create_task(self.die())
+        await asyncio.sleep(0.01)
+        raise KeyError("unrelated")
+
+    @get("/timed")
+    async def timed(self):
+        async def count():
+            async with asyncio.timeout(5), asyncio.TaskGroup():
+                while True:
+                    yield "item"
+                    await asyncio.sleep(2)
+
+        return count()
+
+
+async def test_a_task_that_swallows_every_cancellation_does_not_hold_up_restart_or_stop(
+    run_plugins, autojump_clock, caplog
+):
+    async with run_plugins(Stubborn) as nest:
+        began = trio.current_time()
+        nest.emit("bad")
+        await nest.until_running("stubborn", incarnation=2)
+        assert trio.current_time() - began < 10
+        assert "swallow swallows its cancellation" in caplog.text
+        began = trio.current_time()
+    assert trio.current_time() - began < 15
+
+
+async def test_a_task_of_an_ended_incarnation_does_not_crash_the_next_one(
+    run_plugins, autojump_clock, caplog
+):
+    async with run_plugins(Aio2) as nest:
+        nest.emit("die-then-crash")
+        await nest.until_running("aio2", incarnation=2)
+        await trio.sleep(5 * GRACE)
+        assert (nest.cell("aio2").state, nest.cell("aio2").incarnation) == ("running", 2)
+        assert "belongs to nobody any more died" in caplog.text
+
+
+class Aio2(Plugin):
+    library = "asyncio"
+    on_both = Stubborn.on_both
+    die = Stubborn.die
+
+
+async def test_a_timeout_around_a_yield_holds_because_one_task_runs_the_whole_stream(
+    run_plugins, autojump_clock
+):
+    async with run_plugins(Stubborn) as nest:
+        stream = (await nest.request("GET", "/timed")).stream
+        began = trio.current_time()
+        with pytest.raises(Exception, match="in the midst of its reply"):
+            async for _ in stream:
+                pass
+        assert trio.current_time() - began == pytest.approx(5, abs=0.1)

@@ -21,7 +21,7 @@ from nexus_actors.errors import (
     RemoteError,
 )
 from nexus_actors.events import event_handler
-from nexus_actors.http import Response, ServerSentEvent, get, post
+from nexus_actors.http import Response, ServerSentEvent, WebSocket, get, post, websocket
 from nexus_actors.middleware import Middleware
 from nexus_actors.permissions import Permissions
 from nexus_actors.plugin import Plugin
@@ -690,3 +690,143 @@ async def test_a_response_may_be_built_by_hand(run_plugins, autojump_clock):
     async with run_plugins(ByHand) as nest:
         response = await nest.request("GET", "/by-hand")
         assert (response.status, response.body, response.headers["x-a"]) == (201, b"made", "b")
+
+
+class Nested(Plugin):
+    """Streams and sockets that hold nurseries around their yields and receives."""
+
+    says = {"supervision": Supervision(intensity=0)}
+
+    @get("/nested")
+    async def nested(self):
+        async def count():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                while True:
+                    yield "item"
+                    await trio.sleep(1)
+
+        return count()
+
+    @websocket("/socket/{how}")
+    async def socket(self, ws, how):
+        await ws.accept()
+        if how == "refuse":
+            raise HTTPError(403, "not you")
+        if how == "unanswered":
+            raise ActorStopped("other")
+        if how == "fail":
+            raise ValueError("secret words")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.read, ws)
+            nursery.start_soon(self.untidy, how)
+
+    async def read(self, ws):
+        while True:
+            await ws.receive()
+
+    async def untidy(self, how):
+        try:
+            await trio.sleep_forever()
+        finally:
+            if how == "untidy":
+                raise ValueError("while it was being ended")
+
+
+async def open_socket(nest, nursery, how):
+    endpoint, _ = nest.endpoints["WEBSOCKET", "/socket/{how}"]
+    socket = WebSocket(f"/socket/{how}", path_params={"how": how})
+    nursery.start_soon(endpoint.websocket, socket)
+    assert (await socket.next_command()).kind == "accept"
+    return socket
+
+
+async def test_a_client_that_leaves_a_stream_with_a_nursery_hurts_nobody(
+    run_plugins, autojump_clock
+):
+    async with run_plugins(Nested) as nest:
+        stream = (await nest.request("GET", "/nested")).stream
+        assert await anext(aiter(stream)) == "item"
+        await stream.aclose()
+        await nest.until(lambda: nest.cell("nested").sessions == 0)
+        assert (nest.cell("nested").state, nest.cell("nested").crashes) == ("running", 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "logged"),
+    [("refuse", 1008, False), ("unanswered", 1013, False), ("fail", 1011, True)],
+)
+async def test_a_websocket_is_closed_by_the_kind_of_error(
+    run_plugins, autojump_clock, caplog, how, code, logged
+):
+    async with run_plugins(Nested) as nest, trio.open_nursery() as nursery:
+        socket = await open_socket(nest, nursery, how)
+        assert (await socket.wait_closed())[0] == code
+        assert "secret" not in socket.closed[1]
+        await nest.until(lambda: nest.cell("nested").sessions == 0)
+        assert ("a websocket failed" in caplog.text) is logged
+        assert nest.cell("nested").state == "running"
+
+
+@pytest.mark.parametrize("how", ["tidy", "untidy"])
+async def test_a_websocket_whose_client_goes_is_no_fault_also_in_a_nursery(
+    run_plugins, autojump_clock, caplog, how
+):
+    async with run_plugins(Nested) as nest, trio.open_nursery() as nursery:
+        socket = await open_socket(nest, nursery, how)
+        socket.lost(1001, "going away")
+        await nest.until(lambda: nest.cell("nested").sessions == 0)
+        assert ("a websocket failed" in caplog.text) is (how == "untidy")
+        assert nest.cell("nested").state == "running"
+
+
+async def test_a_fault_in_a_session_that_ends_with_its_plugin_is_no_crash(
+    run_plugins, autojump_clock
+):
+    async with run_plugins(Nested) as nest, trio.open_nursery() as nursery:
+        socket = await open_socket(nest, nursery, "untidy")
+        crashes = nest.cell("nested")
+        nest.registry.cell("nested").enter("running")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert crashes.crashes == 0
+    assert socket.closed[0] == 1012
+
+
+class SlowReturn(Plugin):
+    starts = 0
+
+    async def initialize(self):
+        SlowReturn.starts += 1
+        if SlowReturn.starts > 1:
+            await trio.sleep_forever()
+
+    @event_handler("break")
+    async def on_break(self, event):
+        raise ValueError
+
+
+async def test_a_stop_does_not_wait_for_a_restart_that_is_under_way(run_plugins, autojump_clock):
+    SlowReturn.starts = 0
+    async with run_plugins(SlowReturn) as nest:
+        nest.emit("break")
+        with trio.fail_after(10):
+            while SlowReturn.starts < 2:
+                await trio.sleep(0.01)
+        began = trio.current_time()
+    assert trio.current_time() - began < 1
+
+
+class OnceOnly(Plugin):
+    says = {"supervision": Supervision(restart="temporary")}
+
+    async def initialize(self):
+        raise ValueError("no licence")
+
+
+async def test_a_temporary_plugin_that_cannot_start_is_not_tried_again(run_plugins, autojump_clock):
+    async with run_plugins(OnceOnly, wait=False) as nest:
+        await nest.until(lambda: nest.cell("onceonly").state == "stopped")
+        assert "no licence" in nest.cell("onceonly").reason
+        await trio.sleep(1000)
+        assert len(nest.objects["onceonly"]) == 1
