@@ -13,6 +13,7 @@ The kernel (registry, event bus, dead letters, router) is plain objects: it has 
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from typing import Any
@@ -240,7 +241,8 @@ class Node:
             await server.stop(1.0)
 
     def _on_report(self, report: Report) -> None:
-        _logger.log(report.level, str(report))
+        # what goes as it should is told by the table of plugins, not line by line
+        _logger.log(logging.DEBUG if report.level <= logging.INFO else report.level, str(report))
 
     # -- its parts -------------------------------------------------------------------------------
 

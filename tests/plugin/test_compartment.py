@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 
@@ -346,10 +347,8 @@ class Stubborn(Plugin):
 
     async def swallow(self):
         while True:
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(1e6)
-            except asyncio.CancelledError:
-                pass
 
     @event_handler("bad")
     async def on_bad(self, event):
