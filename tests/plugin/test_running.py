@@ -8,6 +8,7 @@ import pytest
 import sniffio
 import trio
 
+from nexus_actors.actors import in_hand
 from nexus_actors.database import DatabaseAdapter
 from nexus_actors.errors import (
     ActorStopped,
@@ -246,6 +247,36 @@ async def test_narrowed_permissions_allow_what_they_name(run_plugins, autojump_c
 
 
 # giving up
+
+
+class Echo(Plugin):
+    def __init__(self, config):
+        super().__init__(config)
+        self.heard = []
+
+    @post("/shout")
+    async def shout(self):
+        await self.emit_event("echo.heard", {})
+
+    @event_handler("echo.heard")
+    async def on_heard(self, event):
+        self.heard.append(in_hand().request_id)
+
+
+class EchoInAsyncio(Echo):
+    library = "asyncio"
+
+
+@pytest.mark.parametrize("kind", [Echo, EchoInAsyncio])
+async def test_an_event_carries_the_request_id_of_what_emitted_it(run_plugins, kind):
+    async with run_plugins(kind) as nest:
+        await nest.request("POST", "/shout", id="the-request")
+        nest.emit("echo.heard")
+        heard = nest.objects[kind.__name__.lower()][0].heard
+        with trio.fail_after(5):
+            while len(heard) < 2:  # noqa: ASYNC110 - a plugin's list tells nobody
+                await trio.sleep(0.001)
+        assert heard == ["the-request", ""]
 
 
 class Fragile(Plugin):
