@@ -34,9 +34,30 @@ _TRACES = re.compile(
 )
 
 _LIFTS_READ_ONLY = re.compile(
-    r"\bread\s+write\b|transaction_read_only|\bset_config\b|\breset\b|\bdiscard\b|\bsession_authorization\b",
-    re.IGNORECASE,
+    r"""
+      transaction_read_only | \bset_config\b | \breset\b | \bdiscard\b | \bsession_authorization\b
+    | standard_conforming_strings           # it decides what is quoted text
+    | \bu&"                                 # a name written in escapes can be any of these
+    """,
+    re.VERBOSE | re.IGNORECASE,
 )
+
+_LIFTS_BY_ITSELF = re.compile(
+    r"\bread\s+write\b|(?:^|;)\s*(?:do|begin|start|commit|end|rollback|abort)\b", re.IGNORECASE
+)
+
+_PIECE = re.compile(
+    r"""
+      (?P<comment>--[^\n]*)
+    | (?P<block>/\*)
+    | \be'(?:[^'\\]|\\.|'')*'
+    | '(?:[^']|'')*'
+    | "(?:[^"]|"")*"
+    | (?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$  # $ may also stand inside a name
+    """,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+_BLOCK_END = re.compile(r"/\*|\*/")
 
 _CACHED = 4096  # characters; longer statements are looked at anew each time rather than kept
 
@@ -68,9 +89,35 @@ def lifts_read_only(sql: str) -> bool:
     """Whether the statement could switch a read-only session back to writing.
 
     Quoted text is looked through as well: ``set_config('transaction_read_only', ...)`` names it
-    there.
+    there. Transactions begun or ended by hand and ``DO`` blocks count: what follows them, or is in
+    them, cannot be seen from here.
     """
-    return _LIFTS_READ_ONLY.search(sql) is not None
+    return (
+        _LIFTS_READ_ONLY.search(sql) is not None or _LIFTS_BY_ITSELF.search(_bare(sql)) is not None
+    )
+
+
+def _bare(sql: str) -> str:
+    """``sql`` with a blank for each comment, and ``""`` for each quoted text and name."""
+    kept: list[str] = []
+    at = 0
+    while (piece := _PIECE.search(sql, at)) is not None:
+        kept.append(sql[at : piece.start()])
+        at = piece.end()
+        if piece["block"]:
+            at = _end_of_comment(sql, at)
+        kept.append(" " if piece["block"] or piece["comment"] else ' "" ')
+    kept.append(sql[at:])
+    return "".join(kept)
+
+
+def _end_of_comment(sql: str, at: int) -> int:
+    """Where the block comment ends whose inside begins at ``at``; in PostgreSQL they nest."""
+    depth = 1
+    while depth and (mark := _BLOCK_END.search(sql, at)) is not None:
+        depth += 1 if mark[0] == "/*" else -1
+        at = mark.end()
+    return len(sql) if depth else at
 
 
 def schema_name(plugin: str) -> str:
