@@ -201,7 +201,7 @@ def _look_at_entry(entry: metadata.EntryPoint) -> Found:
     broken = Found(entry.name, "package", where, entry.value.partition(":")[0])
     try:
         module, cls = entry.module, entry.attr or ""
-    except AttributeError:  # as importlib.metadata says that the value is malformed
+    except (AttributeError, AssertionError):  # importlib.metadata's ways to say it is malformed
         module, cls = "", ""
     if not cls.isidentifier():
         fault = Fault(where, "is not module:Class", "write for example my_plugin.plugin:MyPlugin")
