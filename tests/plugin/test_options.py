@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nexus_actors.config import Settings, load_settings
+from nexus_actors.config import PluginTable, Settings, load_settings
 from nexus_actors.errors import Fault, Invalid
 from nexus_actors.plugin.manifest import Manifest, parse_manifest
 from nexus_actors.plugin.options import (
@@ -159,6 +159,8 @@ def test_a_variable_that_cannot_be_read_is_named_itself(type_: str, text: str) -
     fault = fault_of(lambda: config({"opt": {"type": type_}}, {}, {f"{PREFIX}_OPT": text}))
     assert fault.where == f"{PREFIX}_OPT"
     assert fault.fix.startswith("write ")
+    if type_ in ("array", "object") and not text.startswith(("{}", "[]", "1")):
+        assert f"an {type_} as JSON" in fault.fix
 
 
 @pytest.mark.parametrize(
@@ -386,6 +388,26 @@ def test_the_plugin_gets_its_secrets_and_no_repr_shows_them() -> None:
         "mail": {"password": "***", "host": "h"},
         "all": "***",
     }
+
+
+def test_what_has_no_rules_is_shown_as_it_is() -> None:
+    got = config(
+        {"bag": {"type": "object"}, "all": {"type": "array"}}, {"bag": {"a": 1}, "all": [1]}
+    )
+    got["own"] = {"b": 2}
+    assert repr(got) == "PluginConfig({'bag': {'a': 1}, 'all': [1], 'own': {'b': 2}})"
+
+
+def test_a_config_can_be_made_by_hand() -> None:
+    assert PluginConfig() == {}
+    assert PluginConfig({"a": 1}) == {"a": 1}
+
+
+def test_a_table_from_no_file_has_a_place_all_the_same() -> None:
+    fault = fault_of(lambda: plugin_config(manifest(), {"x": 1}))
+    assert fault.where == "[plugins.my-shop].x"
+    settings = Settings(plugins={"gone": PluginTable({"x": 1})})
+    assert strange_options([manifest()], settings)[0].where == "[plugins.gone]"
 
 
 def test_a_secret_that_is_not_there_is_seen_not_to_be() -> None:
