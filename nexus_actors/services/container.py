@@ -21,24 +21,36 @@ T = TypeVar("T")
 class ServiceProxy:
     """Stands for the running instance of a service, from before it is started to its end."""
 
+    __kind: type[Service]
+    __instance: Service | None
+
     def __init__(self, kind: type[Service]) -> None:
-        self.__kind = kind
-        self.__instance: Service | None = None
+        object.__setattr__(self, "_ServiceProxy__kind", kind)
+        self._bind(None)
 
     def __getattr__(self, name: str) -> Any:
+        return getattr(self.__running(name), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__running(name), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self.__running(name), name)
+
+    def __repr__(self) -> str:
+        return f"<{self.__kind.__name__} {'running' if self.__instance else 'not running'}>"
+
+    def __running(self, name: str) -> Service:
         instance = self.__instance
         if instance is None:
             raise NotInNode(
                 f"{self.__kind.__name__}.{name}: the service is not running; services start after "
                 "__init__ and before initialize"
             )
-        return getattr(instance, name)
-
-    def __repr__(self) -> str:
-        return f"<{self.__kind.__name__} {'running' if self.__instance else 'not running'}>"
+        return instance
 
     def _bind(self, instance: Service | None) -> None:
-        self.__instance = instance
+        object.__setattr__(self, "_ServiceProxy__instance", instance)
 
 
 class Container:

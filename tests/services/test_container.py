@@ -57,6 +57,18 @@ def test_the_proxy_stands_for_the_running_instance_and_for_nothing_else(containe
         proxy.double(2)
 
 
+def test_what_is_set_on_the_proxy_is_set_on_the_instance(container):
+    proxy = inject(Plain)
+    with pytest.raises(NotInNode, match="Plain.made: the service is not running"):
+        proxy.made = False
+    plain = container.build(Plain)
+    container.bind(Plain, plain)
+    proxy.made = 7
+    assert plain.made == 7
+    del proxy.made
+    assert not hasattr(plain, "made")
+
+
 def test_a_service_gets_the_plugins_configuration_where_it_takes_one(container):
     assert container.build(Configured).config == {"key": 1}
     assert container.build(Plain).made
