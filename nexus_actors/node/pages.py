@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_pages"]
 
+_FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+"""Headers by which a proxy says that it asks for somebody else."""
+
 
 def add_pages(frontend: FrontEnd, node: Node) -> None:
     """Add ``/livez`` and ``/readyz``."""
@@ -47,4 +50,4 @@ def _is_loopback(address: str | None) -> bool:
 
 def _is_forwarded(headers: Any) -> bool:
     """Whether a proxy on this machine asks for somebody else."""
-    return any(name in headers for name in ("Forwarded", "X-Forwarded-For", "Via"))
+    return any(name in headers for name in _FORWARDING)

@@ -179,6 +179,7 @@ async def ask_as(node: Node, address: str, headers: list[tuple[bytes, bytes]]) -
         ("192.0.2.7", [(b"x-forwarded-for", b"127.0.0.1")], False),
         ("127.0.0.1", [(b"x-forwarded-for", b"192.0.2.7")], False),
         ("127.0.0.1", [(b"forwarded", b"for=192.0.2.7")], False),
+        ("127.0.0.1", [(b"x-real-ip", b"192.0.2.7")], False),
     ],
 )
 async def test_reasons_are_for_those_on_this_machine(
