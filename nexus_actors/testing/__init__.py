@@ -2,7 +2,7 @@
 
 import nexus_actors.actors.bridge  # noqa: F401 - first: it imports trio_asyncio without a warning
 from nexus_actors.testing.alone import Alone, alone
-from nexus_actors.testing.application import PluginFailed, TestApplication
+from nexus_actors.testing.application import NodeFailed, PluginFailed, TestApplication
 from nexus_actors.testing.client import TestClient
 
-__all__ = ["Alone", "PluginFailed", "TestApplication", "TestClient", "alone"]
+__all__ = ["Alone", "NodeFailed", "PluginFailed", "TestApplication", "TestClient", "alone"]

@@ -21,7 +21,7 @@ from nexus_actors.plugin.loader import LoadedPlugin, Plan, plan_from
 from nexus_actors.testing import postgres
 from nexus_actors.words import nearest
 
-__all__ = ["PluginFailed", "TestApplication", "node_nursery", "searched_from"]
+__all__ = ["NodeFailed", "PluginFailed", "TestApplication", "node_nursery", "searched_from"]
 
 node_nursery: contextvars.ContextVar[trio.Nursery | None] = contextvars.ContextVar(
     "nexus_test_nursery", default=None
@@ -39,6 +39,10 @@ _UP = 6
 
 class PluginFailed(NexusError):
     """The plugin that a test registered did not come up; the message says why."""
+
+
+class NodeFailed(NexusError):
+    """The node of a test did not end in good order; the message says how it ended."""
 
 
 class TestApplication:
@@ -137,7 +141,11 @@ class TestApplication:
 
     @bridged
     async def cleanup(self) -> None:
-        """Stop the node, and drop its database."""
+        """Stop the node, and drop its database.
+
+        Raises:
+            NodeFailed: the node did not end in good order (its exit code is not 0).
+        """
         if self.node is None:
             return
         self.node.stop()
@@ -145,6 +153,12 @@ class TestApplication:
         if self._dsn is not None:
             await postgres.drop_database(self._dsn)
             self._dsn = None
+        code, self.node.exit_code = self.node.exit_code, 0  # told once
+        if code:
+            what = "a part of it gave up" if code == 70 else "something had to be killed"
+            raise NodeFailed(
+                f"the node ended with exit code {code}: {what}; the log of nexus.node says what"
+            )
 
     async def __aenter__(self) -> TestApplication:
         await self.start()
@@ -156,7 +170,12 @@ class TestApplication:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.cleanup()
+        try:
+            await self.cleanup()
+        except NodeFailed as failed:
+            if error is None:
+                raise
+            error.add_note(str(failed))
 
     async def _run(self, *, task_status: trio.TaskStatus[Node]) -> None:
         # a test written for asyncio runs on a loop; the node is not part of it
