@@ -1,6 +1,6 @@
 """PostgreSQL for plugins: the adapter, the errors an author catches, and what the node runs."""
 
-from nexus_actors.database.adapter import DatabaseAdapter, Detached, Record
+from nexus_actors.database.adapter import DatabaseAdapter, Record
 from nexus_actors.database.database import Database, DatabaseStatistics
 from nexus_actors.database.embedded import (
     DataFolderInUse,
@@ -38,7 +38,6 @@ __all__ = [
     "DatabaseStatistics",
     "DatabaseUnavailable",
     "DeadlockDetected",
-    "Detached",
     "EmbeddedFailed",
     "EmbeddedServer",
     "ForeignKeyViolation",

@@ -18,7 +18,7 @@ running.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import asyncpg
 import trio
@@ -28,9 +28,9 @@ from nexus_actors.database.errors import StatementTimeout
 from nexus_actors.database.pool import Job, Kind
 from nexus_actors.database.statements import lifts_read_only, shorten
 from nexus_actors.database.transaction import Engine, Isolation, Transaction, innermost
-from nexus_actors.errors import NotInNode, PermissionDenied
+from nexus_actors.errors import PermissionDenied
 
-__all__ = ["DatabaseAdapter", "Detached", "Record"]
+__all__ = ["DatabaseAdapter", "Record"]
 
 Record = asyncpg.Record
 """One row: ``row["id"]``, ``row[0]``, ``dict(row)``, ``row.get("name", default)``."""
@@ -133,27 +133,4 @@ class DatabaseAdapter:
     def _denied(self, sql: str) -> PermissionDenied:
         return PermissionDenied(
             self._plugin, "database:write", f"write to the database ({shorten(sql, 60)})"
-        )
-
-
-class Detached(DatabaseAdapter):
-    """What ``self.db`` is on a plugin that no node runs: all it does is give advice."""
-
-    def __init__(self, plugin: str = "this plugin") -> None:
-        self._plugin = plugin
-
-    async def _perform(
-        self, kind: Kind, sql: str, args: Sequence[Any], timeout: float | None
-    ) -> NoReturn:
-        raise self._not_in_node()
-
-    def transaction(
-        self, *, isolation: Isolation | None = None, read_only: bool = False
-    ) -> NoReturn:
-        raise self._not_in_node()
-
-    def _not_in_node(self) -> NotInNode:
-        return NotInNode(
-            f"{self._plugin} runs in no node and has no database: assign plugin.db = AsyncMock() "
-            "in a unit test, or use nexus_actors.testing.TestApplication for a real one"
         )

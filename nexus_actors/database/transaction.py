@@ -30,8 +30,10 @@ Ending
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Literal, Protocol
@@ -165,10 +167,17 @@ class Transaction:
         traceback: TracebackType | None,
     ) -> None:
         _current.set(self._previous)
-        if error is None:
-            await self._commit()
-        else:
-            await self._roll_back()
+        try:
+            if error is None:
+                await self._commit()
+            else:
+                await self._roll_back()
+        finally:
+            # A cancellation from asyncio may come before the Trio side of the call has begun; it is
+            # then not begun at all.
+            while self._state == "open":
+                with suppress(asyncio.CancelledError):
+                    await self._roll_back()
 
     # on the Trio side, also when the caller is asyncio
 

@@ -18,7 +18,6 @@ from nexus_actors.database import (
     Database,
     DatabaseAdapter,
     DatabaseError,
-    Detached,
     ForeignKeyViolation,
     IntegrityError,
     NotNullViolation,
@@ -29,7 +28,7 @@ from nexus_actors.database import (
     UniqueViolation,
     WrongParameter,
 )
-from nexus_actors.errors import NexusError, NotInNode, PermissionDenied
+from nexus_actors.errors import NexusError, PermissionDenied
 
 
 async def test_the_guides_statements_work_as_written(db: DatabaseAdapter) -> None:
@@ -458,19 +457,6 @@ async def test_what_a_statement_leaves_in_its_session_does_not_reach_the_next(
 
 
 # outside a node
-
-
-@pytest.mark.parametrize("method", ["execute", "fetch_one", "fetch_all", "fetch_value"])
-async def test_without_a_node_every_method_says_what_to_do(method: str) -> None:
-    with pytest.raises(NotInNode, match=r"assign plugin.db = AsyncMock\(\).*TestApplication"):
-        await getattr(Detached("shop"), method)("SELECT 1")
-
-
-async def test_without_a_node_executemany_and_transaction_say_what_to_do_as_well() -> None:
-    with pytest.raises(NotInNode, match=r"^shop runs in no node"):
-        await Detached("shop").executemany("SELECT 1", [])
-    with pytest.raises(NotInNode, match=r"^shop runs in no node"):
-        Detached("shop").transaction()
 
 
 async def test_statements_of_many_tasks_wait_for_a_connection(

@@ -257,3 +257,47 @@ async def test_a_transaction_begun_for_a_task_that_was_cancelled_meanwhile_is_gi
             if pool.open == pool.idle:
                 break
             await trio.sleep(0.005)
+
+
+@pytest.mark.parametrize("error", [None, Oops()], ids=["commit", "rollback"])
+async def test_a_task_cancelled_on_the_verge_of_leaving_the_block_rolls_back(
+    database: Database, table: DatabaseAdapter, error: Exception | None
+) -> None:
+    """The cancellation comes before the Trio side of the call has begun."""
+
+    async def insert() -> None:
+        async with table.transaction():
+            await table.execute("INSERT INTO t VALUES (1)")
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            if error is not None:
+                raise error
+
+    async def plugin() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(insert())
+
+    await in_compartment(plugin)
+    (pool,) = database.statistics().pools.values()
+    assert pool.open == pool.idle == 1
+    assert await table.fetch_value("SELECT count(*) FROM t") == 0
+
+
+async def test_a_nested_block_left_like_that_rolls_back_alone(
+    database: Database, table: DatabaseAdapter
+) -> None:
+    async def plugin() -> None:
+        async with table.transaction():
+            await table.execute("INSERT INTO t VALUES (1)")
+            task = asyncio.current_task()
+            assert task is not None
+            with pytest.raises(asyncio.CancelledError):
+                async with table.transaction():
+                    await table.execute("INSERT INTO t VALUES (2)")
+                    task.cancel()
+            task.uncancel()
+            await table.execute("INSERT INTO t VALUES (3)")
+
+    await in_compartment(plugin)
+    assert await table.fetch_value("SELECT array_agg(n ORDER BY n) FROM t") == [1, 3]
