@@ -37,13 +37,19 @@ class Plugin:
     name: str
     """From plugin.json. ``__init__`` may set it, to the same."""
     version: str
+    """From plugin.json, such as ``"1.2.0"``."""
     description: str
+    """From plugin.json; empty where it has none."""
+    config: Mapping[str, Any]
+    """The plugin's options: the manifest's defaults, and what the settings say in their place."""
+    logger: Any
+    """Logs under the plugin's name: ``self.logger.info("sent", to=address)``."""
     db: Any
     """The plugin's own schema in PostgreSQL, where its manifest has a database permission."""
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         self._context: Context = building.get() or Detached(type(self))
-        self.config: Mapping[str, Any] = {} if config is None else config
+        self.config = {} if config is None else config
         self.name = self._context.name
         self.version = self._context.version
         self.description = self._context.description

@@ -24,7 +24,7 @@ NOT_BUILT = {
     ("isolation",): ("process", "thread", "interpreter", "container"),
     ("mailbox", "overflow"): ("wait", "drop_oldest", "drop_newest"),
 }
-"""Words of the design that later versions will know: refused, but not as if they were misspelt."""
+"""Words that later versions will know: refused, but not as if they were misspelt."""
 
 _ARTICLES = {
     "string": "a string",
