@@ -94,14 +94,17 @@ class Child:
 
     @property
     def id(self) -> Any:
+        """The id of its spec: what it is called in its supervisor."""
         return self.spec.id
 
     @property
     def restart(self) -> str:
+        """When it is started again: ``permanent``, ``transient`` or ``temporary``."""
         return self.spec.restart
 
     @property
     def shutdown(self) -> float | str:
+        """How it is stopped: seconds it has to end, ``infinity`` or ``brutal_kill``."""
         assert self.spec.shutdown is not None
         return self.spec.shutdown
 

@@ -107,6 +107,7 @@ class Transaction:
 
     @property
     def is_savepoint(self) -> bool:
+        """Whether it is inside another one, and is a savepoint of that."""
         return self._parent is not None
 
     def after_commit(self, callback: Callable[[], None]) -> None:
