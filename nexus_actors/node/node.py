@@ -14,6 +14,7 @@ The kernel (registry, event bus, dead letters, router) is plain objects: it has 
 from __future__ import annotations
 
 import logging
+import logging
 import random
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,7 @@ from supervisors import Child, ChildSpec, Report, StartFailed, Supervisor, Super
 __all__ = ["CannotStart", "Node"]
 
 _logger = log.get_logger("nexus.node")
+_access = log.get_logger("nexus.access")
 
 
 class CannotStart(NexusError):
@@ -96,7 +98,7 @@ class Node:
         self.dead_letters = DeadLetters()
         self.bus = EventBus(self._bury_event)
         self.router = Router()
-        self.frontend = FrontEnd(self.router, settings.http)
+        self.frontend = FrontEnd(self.router, settings.http, on_request=_log_request)
         self.database = self._make_database(database)
         self.server: Server | None = None
         """The front end's server while it runs."""
@@ -378,6 +380,16 @@ class Node:
         self.dead_letters.add(
             subscriber.name, subscriber.message(lost.event, lost.handler), lost.reason
         )
+
+
+def _log_request(
+    method: str, path: str, status: int, seconds: float, request_id: str, plugin: str
+) -> None:
+    if not _access.isEnabledFor(logging.DEBUG):
+        return
+    _access.debug(
+        f"{method} {path} {status}", seconds=round(seconds, 6), request_id=request_id, plugin=plugin
+    )
 
 
 def _wants_database(plugin: LoadedPlugin) -> bool:

@@ -193,6 +193,21 @@ async def test_reasons_are_for_those_on_this_machine(
         assert ("no secrets" in json.dumps(about)) is told
 
 
+async def test_each_request_is_logged_at_debug_level(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_plugin(tmp_path / "plugins", "hello", HELLO)
+    caplog.set_level("DEBUG", "nexus.access")
+    async with node_here(tmp_path / "plugins") as node, client_of(node) as client:
+        await client.get("/hello?secret=1", headers={"X-Request-ID": "mine"})
+        await client.get("/nowhere")
+    said = [record.getMessage() for record in caplog.records if record.name == "nexus.access"]
+    assert len(said) == 2
+    assert said[0].startswith("GET /hello 200")
+    assert "secret" not in said[0]
+    assert said[1].startswith("GET /nowhere 404")
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/docs", "/openapi.json", "/admin", "/admin/x"])
 async def test_a_page_not_yet_built_is_not_found(tmp_path: Path, path: str) -> None:
     write_plugin(tmp_path / "plugins", "hello", HELLO)
