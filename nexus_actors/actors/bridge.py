@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 import sniffio
@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import trio_asyncio
 
-__all__ = ["bridged", "in_asyncio", "iterate_bridged"]
+__all__ = ["bridged", "in_asyncio"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,14 +63,3 @@ async def _from_asyncio(
     if task is not None and task.cancelling() > cancelled_before:
         raise asyncio.CancelledError
     return result
-
-
-async def iterate_bridged(items: AsyncIterator[T]) -> AsyncIterator[T]:
-    """Iterate a Trio iterator from Trio or from asyncio, a bridged step at a time."""
-    step = bridged(items.__anext__)
-    while True:
-        try:
-            item = await step()
-        except StopAsyncIteration:
-            return
-        yield item

@@ -26,10 +26,6 @@ class Registry:
         self._cells[cell.name] = cell
         return Address(cell)
 
-    def unregister(self, name: str) -> None:
-        """Forget ``name``; nothing happens where nobody has it."""
-        self._cells.pop(name, None)
-
     def address(self, name: str) -> Address:
         """The address of the actor called ``name``.
 

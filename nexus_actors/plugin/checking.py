@@ -1,46 +1,15 @@
-"""Every fault of every plugin at once: what ``nexus check`` prints and a start refuses for."""
+"""Faults between plugins, and between a plugin and its manifest: requirements, permissions."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
-from nexus_actors.errors import Fault, Invalid
-from nexus_actors.plugin.discovery import discover
-from nexus_actors.plugin.importing import load_class
+from nexus_actors.errors import Fault
 from nexus_actors.plugin.manifest import Manifest
 from nexus_actors.plugin.waves import circle
 from nexus_actors.words import nearest, shown
 
-__all__ = ["check_folder", "followers_faults", "missing_permissions", "requires_faults"]
-
-
-def check_folder(
-    dirs: Sequence[Path], *, base: type | None = None, entry_points: bool = False
-) -> list[Fault]:
-    """Everything that is wrong with the plugins in ``dirs``.
-
-    With ``base`` (:class:`nexus_actors.plugin.Plugin`) their modules are imported as well, which
-    runs what stands in them.
-    """
-    try:
-        found = discover(dirs, entry_points=entry_points)
-    except Invalid as invalid:
-        return list(invalid.faults)
-    faults = [fault for plugin in found for fault in plugin.faults]
-    for plugin in found:
-        if base is not None and plugin.manifest is not None:
-            try:
-                load_class(plugin, base)
-            except Invalid as invalid:
-                faults += invalid.faults
-    good = {p.name: p.manifest for p in found if p.manifest is not None}
-    further = requires_faults(
-        {name: manifest.requires for name, manifest in good.items()},
-        known=[plugin.name for plugin in found],
-        where={plugin.name: plugin.where for plugin in found},
-    )
-    return faults + [fault for several in further.values() for fault in several]
+__all__ = ["followers_faults", "missing_permissions", "requires_faults"]
 
 
 def requires_faults(

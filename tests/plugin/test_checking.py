@@ -1,16 +1,15 @@
-"""Faults that show only with all plugins together, the order of starting, the check of a folder."""
+"""Faults that show only with all plugins together, and the order of starting."""
 
 from __future__ import annotations
 
 import json
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_actors.plugin.checking import check_folder, missing_permissions, requires_faults
+from nexus_actors.plugin.checking import missing_permissions, requires_faults
 from nexus_actors.plugin.manifest import parse_manifest
 from nexus_actors.plugin.waves import circle, waves
 
@@ -155,52 +154,3 @@ def test_a_permission_that_is_used_and_not_asked_for_is_named_with_its_line(
     for fault in faults:
         assert fault.where == "plugins/a/plugin.json: permissions"
         assert fault.what.startswith(f"{needed[2]} needs {needed[0]}")
-
-
-# A folder -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    def make(name: str, source: str, **fields: object) -> None:
-        home = tmp_path / name
-        home.mkdir()
-        (home / "plugin.py").write_text(source)
-        document = {"name": name, "version": "1", "entry_point": "plugin:P", **fields}
-        (home / "plugin.json").write_text(json.dumps(document))
-
-    good = "class P: pass"
-    make("broken", good, permissions=["x"], concurrency=0)
-    make("circle-a", good, requires=["circle-b"])
-    make("circle-b", good, requires=["circle-a"])
-    make("crashes", "1/0")
-    make("fine", "class P: pass")
-    make("follows", good, requires=["broken"])
-    make("lonely", good, requires=["gone"])
-    (tmp_path / "bare").mkdir()
-    (tmp_path / "bare" / "plugin.py").touch()
-    return tmp_path
-
-
-def test_the_check_of_a_folder_names_every_fault_of_every_plugin(folder: Path) -> None:
-    places = [fault.where.removeprefix(f"{folder}/") for fault in check_folder([folder])]
-    assert sorted(places) == [
-        "bare",
-        "broken/plugin.json: concurrency",
-        "broken/plugin.json: permissions[0]",
-        "circle-a/plugin.json: requires[0]",
-        "circle-b/plugin.json: requires[0]",
-        "follows/plugin.json: requires[0]",
-        "lonely/plugin.json: requires[0]",
-    ]
-
-
-def test_only_with_the_base_class_are_the_modules_imported(folder: Path) -> None:
-    further = {fault.where for fault in check_folder([folder / "crashes"], base=object)}
-    assert further == {f"{folder}/crashes/plugin.py:1"}
-    assert check_folder([folder / "crashes"]) == []
-
-
-def test_a_folder_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
-    (fault,) = check_folder([tmp_path / "gone"])
-    assert fault.what == "cannot be read: No such file or directory"
