@@ -11,16 +11,6 @@ from functools import lru_cache
 
 __all__ = ["leaves_traces", "lifts_read_only", "schema_name", "shorten"]
 
-_NOISE = re.compile(
-    r"""
-      --[^\n]*                              # a comment to the end of the line
-    | /\*.*?\*/                             # a block comment
-    | '(?:[^']|'')*'                        # quoted text
-    | \$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$  # dollar-quoted text
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
 _TRACES = re.compile(
     r"""
       (?:^|;)\s*(?:
@@ -82,7 +72,7 @@ def leaves_traces(sql: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _traces(sql: str) -> bool:
-    return _TRACES.search(_NOISE.sub(" ", sql)) is not None
+    return _TRACES.search(_bare(sql)) is not None
 
 
 def lifts_read_only(sql: str) -> bool:

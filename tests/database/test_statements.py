@@ -44,6 +44,8 @@ def test_a_message_names_a_statement_on_one_short_line(sql: str, short: str) -> 
         "SELECT pg_advisory_lock_shared(1)",
         "SELECT set_config('a.b', 'c', false)",
         "SELECT setseed(0.5)",
+        r"SELECT E'it\'s'; SET timezone = 'UTC'",
+        "/* one /* in */ another */ SET timezone = 'UTC'",
     ],
 )
 def test_a_statement_that_changes_its_session_is_recognised(sql: str) -> None:
