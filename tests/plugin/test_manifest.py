@@ -333,6 +333,7 @@ def test_an_option_must_have_a_type() -> None:
     ("fields", "where", "words"),
     [
         ({"permission": []}, "permission", "no such field; did you mean 'permissions'?"),
+        ({"permision": []}, "permision", "did you mean 'permissions' or 'supervision'?"),
         ({"entryPoint": "x"}, "entryPoint", "did you mean 'entry_point'?"),
         ({"entry-point": "x"}, "entry-point", "did you mean 'entry_point'?"),
         ({"zzz": 1}, "zzz", "no such field (take it away)"),
@@ -814,6 +815,8 @@ def test_what_is_missing_here_refuses_the_manifest() -> None:
         ('{"a": 1 // why\n}', "line 1, column 9", "take away the comment"),
         ('{"a": 1}\n# why', "line 2, column 1", "take away the comment"),
         ('{"a": 1 "b": 2}', "line 1, column 9", "write a comma, or close"),
+        ('{"a": }', "line 1, column 7", 'look at "}"'),
+        ('{"a": [1, x]}', "line 1, column 11", 'look at "x]}"'),
         ('{"a": tru}', "line 1, column 7", 'look at "tru}"'),
         ('{"a": [1, 2', "line 1, column 12", "write a comma, or close"),
         ('{"a": ', "line 1, column ", "something is not closed"),
