@@ -14,7 +14,6 @@ The kernel (registry, event bus, dead letters, router) is plain objects: it has 
 from __future__ import annotations
 
 import logging
-import logging
 import random
 from collections.abc import Callable
 from typing import Any
