@@ -9,9 +9,10 @@ What was chosen:
   for a password (SCRAM) that is made at random and kept in the data folder.
 * Plugins' connections are those of the role ``nexus``, which owns the databases but is no
   superuser.
-* It is a child of the node in a session of its own, so that Ctrl-C does not reach it. It survives a
-  ``kill -9`` of the node; the next start stops it (fast shutdown: nothing is lost) and starts a
-  child of its own, so that there is one way to be running.
+* It is a child of the node in a session of its own, so that Ctrl-C does not reach it. When the
+  node is killed, a small shell that had waited for it stops the server. Should that be killed as
+  well, the next start stops the server it finds (fast shutdown: nothing is lost) and starts a child
+  of its own, so that there is one way to be running.
 * Text sorts by code point (PostgreSQL's builtin ``C.UTF-8``): an update of the operating system
   cannot spoil an index. Times are UTC.
 
@@ -119,6 +120,8 @@ class EmbeddedServer:
         self._check = check
         self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        # There while the process is: ends it when this process is gone (see _GUARD).
+        self._guard: subprocess.Popen[bytes] | None = None
         self._password = ""
         self._socket_folder: Path | None = None
         self._log_start = 0
@@ -185,6 +188,7 @@ class EmbeddedServer:
                 except subprocess.TimeoutExpired:
                     logger.warning("PostgreSQL did not stop on %s", signal.Signals(number).name)
         self._process = None
+        self._dismiss_guard()
         if self._socket_folder is not None and self._socket_folder != self.data:
             shutil.rmtree(self._socket_folder, ignore_errors=True)
         self._socket_folder = None
@@ -279,6 +283,15 @@ class EmbeddedServer:
             raise EmbeddedFailed(
                 f"PostgreSQL could not be started in {self.data}: {error}"
             ) from error
+        self._dismiss_guard()
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "sh", str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
         logger.info("PostgreSQL started in %s (process %d)", self.data, self._process.pid)
 
     def answers(self) -> str | None:
@@ -307,6 +320,14 @@ class EmbeddedServer:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait(5.0)
+
+    def _dismiss_guard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.kill()
+            guard.wait()
+            assert guard.stdin is not None
+            guard.stdin.close()
 
     def last_words(self) -> str:
         """The last four lines of the log since the last launch.
@@ -448,6 +469,10 @@ def temporary_server() -> Iterator[EmbeddedServer]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
+
+# A shell that waits for the end of a pipe whose other end only this process has. When this process
+# is killed, it stops the server in good order.
+_GUARD = """trap '' HUP INT TERM; read -r _; kill -INT "$1" """
 
 # scram_iterations protects weak passwords; this one is random, and the connection is made more
 # often

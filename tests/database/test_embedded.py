@@ -241,7 +241,7 @@ def kill_server(data_dir: Path) -> None:
     server.start()
     server.run_sql("CREATE TABLE t AS SELECT 7 AS n")
     server.kill()
-    server.release()
+    server.stop()
 
 
 @pytest.mark.parametrize("who", [zombie, another_program, nobody])
@@ -265,6 +265,7 @@ def test_a_server_left_running_is_stopped_first(data_dir: Path) -> None:
         assert server.pid != left.pid
         assert server.run_sql("SELECT n FROM t") == "7\n"
         assert left.exit_code() == 0, "a fast shutdown, not a kill"
+    left.stop()
 
 
 def test_a_server_left_running_that_does_not_stop_is_named(

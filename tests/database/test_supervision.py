@@ -355,14 +355,14 @@ async def main():
         await database.wait_ready()
         db = database.adapter_for("shop", can_write=True)
         await db.execute("CREATE TABLE IF NOT EXISTS t (n int); INSERT INTO t VALUES (1)")
-        print(database.server.pid, await db.fetch_value("SELECT count(*) FROM t"), flush=True)
+        print(database.server.pid, database.server._guard.pid, flush=True)
         await trio.sleep_forever()
 
 trio.run(main)
 """
 
 
-@pytest.mark.parametrize("postgresql", ["still runs", "was killed too"])
+@pytest.mark.parametrize("postgresql", ["is stopped", "still runs", "was killed too"])
 async def test_after_kill_9_of_the_node_the_next_one_finds_the_data(
     data_dir: Path, postgresql: str
 ) -> None:
@@ -371,14 +371,22 @@ async def test_after_kill_9_of_the_node_the_next_one_finds_the_data(
     )
     assert node.stdout is not None
     try:
-        old = int((await trio.to_thread.run_sync(node.stdout.readline)).split()[0])
+        old, guard = map(int, (await trio.to_thread.run_sync(node.stdout.readline)).split())
+        assert psutil.pid_exists(old)
+        if postgresql == "still runs":
+            os.kill(guard, signal.SIGKILL)
     finally:
         node.kill()
         node.wait()
         node.stdout.close()
-    assert psutil.pid_exists(old)
     if postgresql == "was killed too":
         os.kill(old, signal.SIGKILL)
+    elif postgresql == "is stopped":
+        with trio.fail_after(10):
+            while _alive(old):
+                await trio.sleep(0.01)
+    else:
+        assert _alive(old)
     async with Database(quick(data_dir)).opened() as database:
         with trio.fail_after(20):
             await database.wait_ready()
@@ -386,7 +394,14 @@ async def test_after_kill_9_of_the_node_the_next_one_finds_the_data(
         assert database.server.pid != old
         db = database.adapter_for("shop", can_write=True)
         assert await db.fetch_value("SELECT count(*) FROM t") == 1
-    assert not psutil.pid_exists(old) or psutil.Process(old).status() == psutil.STATUS_ZOMBIE
+    assert not _alive(old)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def test_leaving_is_bounded_while_a_statement_runs(data_dir: Path) -> None:
