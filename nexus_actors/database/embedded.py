@@ -23,7 +23,6 @@ Everything here blocks. A supervisor calls :meth:`EmbeddedServer.launch` in a wo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -35,7 +34,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 from urllib.parse import quote
 
 from nexus_actors.database import postmaster
@@ -49,8 +47,8 @@ from nexus_actors.database.cluster import (
     finish,
     make_cluster,
 )
+from nexus_actors.database.folder_lock import DataFolderInUse, FolderLock
 from nexus_actors.database.unprivileged import hand_over, let_through, system_user
-from nexus_actors.errors import NexusError
 
 __all__ = ["DataFolderInUse", "EmbeddedFailed", "EmbeddedServer", "temporary_server"]
 
@@ -82,19 +80,6 @@ _COMPLAINT = re.compile(r"\b(FATAL|PANIC|ERROR|DETAIL|HINT): |^postgres: ")
 UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
-class DataFolderInUse(NexusError):
-    """Another node runs on the same data folder."""
-
-    def __init__(self, folder: Path, pid: int | None) -> None:
-        who = f"process {pid}" if pid else "another process"
-        super().__init__(
-            f"the data folder {folder} is in use by {who}: stop that node, or give this one "
-            "a folder of its own (--data)"
-        )
-        self.folder = folder
-        self.pid = pid
-
-
 class EmbeddedServer:
     """PostgreSQL in ``folder``, by default as safe as PostgreSQL is.
 
@@ -118,7 +103,7 @@ class EmbeddedServer:
         self.log_file = self.folder / "postgres.log"
         self._durable = durable
         self._check = check
-        self._lock: IO[str] | None = None
+        self._lock = FolderLock(self.folder)
         self._process: subprocess.Popen[bytes] | None = None
         # There while the process is: ends it when this process is gone (see _GUARD).
         self._guard: subprocess.Popen[bytes] | None = None
@@ -203,30 +188,14 @@ class EmbeddedServer:
             DataFolderInUse: another process has it.
             EmbeddedFailed: it cannot be made or written to.
         """
-        if self._lock is not None:
-            return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = open(self.folder / "postgres.lock", "a+", encoding="ascii")  # noqa: SIM115
+            self._lock.take()
         except OSError as error:
             raise EmbeddedFailed(f"the data folder {self.folder} cannot be used: {error}") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            text = lock.read().strip()
-            lock.close()
-            raise DataFolderInUse(self.folder, int(text) if text.isdigit() else None) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        self._lock = lock
 
     def release(self) -> None:
         """Give the folder back."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.give_back()
 
     def launch(self) -> None:
         """Start the server process, without waiting for it to answer. Bounded.
