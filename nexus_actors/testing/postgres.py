@@ -42,7 +42,7 @@ def stop() -> None:
     """Stop the server and remove its data; nothing happens where none was started."""
     global _server, _folder
     if _server is not None:
-        _server.stop()
+        _server.stop(immediately=True)
         _server = None
     if _folder is not None:
         shutil.rmtree(_folder, ignore_errors=True)
