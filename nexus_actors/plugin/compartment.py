@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import math
 from collections.abc import (
@@ -34,6 +35,8 @@ from typing import Any, Literal, Protocol
 
 import trio
 import trio_asyncio
+from trio_asyncio._base import TrioAsyncioExit
+from trio_asyncio._handles import AsyncHandle
 
 from nexus_actors import log
 
@@ -47,6 +50,17 @@ _PATIENCE = 4.0
 
 _INSIST = 1.0
 """Seconds after which a cancelled asyncio task that goes on is cancelled again."""
+
+
+class ExitRaised(BaseException):
+    """A plugin raised SystemExit or KeyboardInterrupt, which is ``meant``.
+
+    asyncio lets those two out of the loop itself, and the loop would be dead; this it keeps.
+    """
+
+    def __init__(self, meant: BaseException) -> None:
+        super().__init__(f"{type(meant).__name__}: {meant}")
+        self.meant = meant
 
 
 class Owner:
@@ -117,6 +131,8 @@ class AsyncioCompartment:
     def __init__(self, loop: trio_asyncio.TrioEventLoop, name: str) -> None:
         self._loop = loop
         self._name = name
+        self._queue = loop._queue_handle
+        loop._queue_handle = self._guard_handle
         loop.set_task_factory(self._make_task)
         loop.set_exception_handler(self._on_loop_error)
 
@@ -188,6 +204,8 @@ class AsyncioCompartment:
         await trio.lowlevel.wait_task_rescheduled(abort)
         try:
             return task.result()
+        except ExitRaised as raised:
+            raise raised.meant from None
         except asyncio.CancelledError:
             if raise_cancel is not None:
                 raise_cancel()
@@ -223,10 +241,22 @@ class AsyncioCompartment:
         ]
 
     def _make_task(self, loop: Any, coroutine: Any, **kwargs: Any) -> asyncio.Task[Any]:
-        task = _OwnedTask(coroutine, loop=loop, **kwargs)
+        guarded = _guarded(coroutine)
+        guarded.__name__ = getattr(coroutine, "__name__", "task")
+        guarded.__qualname__ = getattr(coroutine, "__qualname__", "task")
+        task = _OwnedTask(guarded, loop=loop, **kwargs)
+        # one that is cancelled before its first step never comes to await the coroutine
+        task.add_done_callback(lambda _: coroutine.close())
         task.owner = _owner.get()
         task.add_done_callback(self._look_at)
         return task
+
+    def _guard_handle(self, handle: asyncio.Handle) -> Any:
+        # every callback passes here; those of Trio's own tasks are coroutine functions
+        callback = handle._callback  # type: ignore[attr-defined]
+        if callback is not None and not isinstance(handle, AsyncHandle):
+            handle._callback = functools.partial(_call_guarded, callback)  # type: ignore[attr-defined]
+        return self._queue(handle)
 
     def _look_at(self, task: asyncio.Task[Any]) -> None:
         # asyncio itself keeps this flag for "exception was never retrieved"
@@ -259,6 +289,22 @@ class AsyncioCompartment:
 
 class _OwnedTask(asyncio.Task):  # type: ignore[type-arg]
     owner: Owner | None = None
+
+
+async def _guarded(coroutine: Any) -> Any:
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise ExitRaised(error) from error
+
+
+def _call_guarded(callback: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return callback(*args)
+    except TrioAsyncioExit:  # a SystemExit by which the loop stops itself
+        raise
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise ExitRaised(error) from error
 
 
 async def _pump(items: AsyncIterable[Any], put: Callable[[Any], Awaitable[None]]) -> None:

@@ -418,3 +418,50 @@ async def test_a_timeout_around_a_yield_holds_because_one_task_runs_the_whole_st
             async for _ in stream:
                 pass
         assert trio.current_time() - began == pytest.approx(5, abs=0.1)
+
+
+class Exits(Plugin):
+    library = "asyncio"
+    error: BaseException = SystemExit(3)
+    starts = 0
+
+    async def initialize(self):
+        Exits.starts += 1
+
+    @get("/exit/{how}")
+    async def exit_in_request(self, how):
+        if how == "later":
+            await asyncio.sleep(0.01)
+        raise self.error
+
+    @event_handler("exit")
+    async def on_exit(self, event):
+        raise self.error
+
+    @event_handler("exit-in-task")
+    async def on_exit_in_task(self, event):
+        self.task = asyncio.create_task(self.exit_in_request("later"))
+
+    @event_handler("exit-in-callback")
+    async def on_exit_in_callback(self, event):
+        asyncio.get_running_loop().call_later(0.01, self.exit)
+
+    def exit(self):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["exit", "interrupt"])
+@pytest.mark.parametrize("where", ["now", "later", "exit", "exit-in-task", "exit-in-callback"])
+async def test_an_asyncio_plugin_that_would_end_the_process_is_crashed_and_comes_back(
+    run_plugins, autojump_clock, monkeypatch, error, where
+):
+    monkeypatch.setattr(Exits, "error", error)
+    monkeypatch.setattr(Exits, "starts", 0)
+    async with run_plugins(Exits, Helper) as nest:
+        if where in ("now", "later"):
+            with pytest.raises(HTTPError, match="500"):
+                await nest.request("GET", "/exit/{how}", path_params={"how": where})
+        else:
+            nest.emit(where)
+        await nest.until(lambda: Exits.starts == 2 and nest.cell("exits").state == "running")
+        assert await nest.proxy("helper").double(2) == 4
