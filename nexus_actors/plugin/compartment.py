@@ -241,7 +241,7 @@ class AsyncioCompartment:
         ]
 
     def _make_task(self, loop: Any, coroutine: Any, **kwargs: Any) -> asyncio.Task[Any]:
-        guarded = _guarded(coroutine)
+        guarded: Any = _guarded(coroutine)
         guarded.__name__ = getattr(coroutine, "__name__", "task")
         guarded.__qualname__ = getattr(coroutine, "__qualname__", "task")
         task = _OwnedTask(guarded, loop=loop, **kwargs)
