@@ -281,6 +281,9 @@ class Database:
             if why is None:
                 silent_since = None
             elif server is None or answered:
+                if server is not None and "shutting down" in why:
+                    # somebody told it to stop, and it waits for our own connections to leave
+                    server.hurry()
                 return why
             else:
                 # the process is there and says nothing: one missed look may be a busy machine

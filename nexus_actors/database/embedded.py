@@ -284,6 +284,11 @@ class EmbeddedServer:
         """The server process (postmaster), or None when none was started."""
         return None if self._process is None else self._process.pid
 
+    def hurry(self) -> None:
+        """Have a server that is stopping disconnect its clients instead of waiting for them."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
     def kill(self) -> None:
         """SIGKILL, for a server that does not react. Nothing committed is lost."""
         if self._process is not None and self._process.poll() is None:

@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC110, ASYNC220, ASYNC240 - what is waited for happens in PostgreSQL, which sets no
 # event; a process and a look at a folder block for a moment
 
+import contextlib
 import logging
 import os
 import signal
@@ -113,6 +114,29 @@ async def test_a_killed_postgresql_comes_back_with_its_data(
         pool = database.statistics().pools["shop"]
         assert pool.open == pool.idle
     assert "PostgreSQL ended (SIGKILL)" in caplog.text
+
+
+async def test_a_postgresql_that_was_told_to_stop_does_not_wait_for_our_own_connections(
+    data_dir: Path,
+) -> None:
+    async with Database(quick(data_dir, grace=0.2)).opened() as database:
+        await database.wait_ready()
+        db = database.adapter_for("shop", can_write=True)
+        assert await db.fetch_value("SELECT 1") == 1  # and its connection idles in the pool
+        server = database.server
+        assert server is not None
+        old = server.pid
+        assert old is not None
+        os.kill(old, signal.SIGTERM)
+        other = database.adapter_for("other", can_write=True)
+        with trio.fail_after(15):
+            while server.pid == old:
+                # a plugin that needs a new connection is what finds out
+                with contextlib.suppress(DatabaseUnavailable):
+                    await other.fetch_value("SELECT 1")
+                await trio.sleep(0.05)
+            await database.wait_ready()
+            assert await db.fetch_value("SELECT 1") == 1
 
 
 async def _lost_statement(db: DatabaseAdapter) -> None:
