@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 
-from nexus_actors.errors import Fault, HTTPError, Invalid, Unanswered
+from nexus_actors.errors import DatabaseUnavailable, Fault, HTTPError, Invalid, Unanswered
 from nexus_actors.http.response import Response
 
 __all__ = [
@@ -103,8 +103,14 @@ def response_for_exception(
         headers = {}
         if error.retry_after is not None and math.isfinite(error.retry_after):
             headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        # why the database is away names sockets, users and hosts: that is for the log
+        detail = (
+            "the database is not available just now"
+            if isinstance(error, DatabaseUnavailable)
+            else str(error)
+        )
         return problem(
-            error.status, str(error), headers=headers, request_id=request_id, instance=instance
+            error.status, detail, headers=headers, request_id=request_id, instance=instance
         )
     if isinstance(error, Invalid):
         count = len(error.faults)
