@@ -192,7 +192,12 @@ async def test_a_flood_of_pipelined_requests_is_not_read_without_bound(serve_rou
         (NoSuchActor("biling", ["billing"]), 502, "did you mean 'billing'", {}),
         (AskTimeout("shop", 5), 504, "no reply within 5 s", {}),
         (AskCycle(["a", "b", "a"]), 508, "a > b > a", {}),
-        (DatabaseUnavailable("gone"), 503, "not available: gone", {"retry-after": "1"}),
+        (
+            DatabaseUnavailable("gone"),
+            503,
+            "the database is not available just now",
+            {"retry-after": "1"},
+        ),
         (ExceptionGroup("g", [HTTPError(409, "twice")]), 409, "twice", {}),
     ],
 )
