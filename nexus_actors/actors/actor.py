@@ -32,6 +32,7 @@ from nexus_actors.actors.faults import (
     has_cancelled,
     judge,
 )
+from nexus_actors.actors.history import Faulted
 from nexus_actors.actors.message import Message, Mode, current_message
 from nexus_actors.errors import (
     ActorRestarted,
@@ -180,6 +181,9 @@ class Incarnation:
             await self._clean_up()
         if self._crash is not None:
             self._cell.crashes += 1
+            if isinstance(self._crash, GeneratorExit):
+                # to every coroutine above it would mean that it is thrown away, not that it failed
+                raise RuntimeError("it raised GeneratorExit") from self._crash
             raise self._crash
 
     async def _start(self) -> None:
@@ -191,6 +195,7 @@ class Incarnation:
                 f"{self._limits.start_timeout:g} s"
             )
         self._cell.incarnation += 1
+        self._cell.crashed_on = ""
         self._cell.enter("running")
         self._child.started()
         self._on_running()
@@ -315,7 +320,9 @@ class Incarnation:
     def _failed(self, message: Message, error: BaseException) -> None:
         verdict = judge(error, message.reply is not None, message.on_error)
         if verdict.fault:
-            self._cell.faults += not verdict.crash
+            if not verdict.crash:
+                self._cell.faults += 1
+                self._cell.history.add_fault(_faulted(message, error))
             self._logger().error(
                 f"{message.handler or message.kind} failed: {_words(error)}",
                 exc_info=error,
@@ -326,7 +333,7 @@ class Incarnation:
                 self._fault_for(message, error) if verdict.fault else self._refusal_in(error)
             )
             if verdict.crash or (verdict.fault and self._over_fault_limit()):
-                self._crashed(error)
+                self._crashed(error, message)
         elif verdict.expected:
             self._logger().warning(f"refused: {error}", handler=message.handler)
             self._mailbox.settle(message, "handled")
@@ -340,7 +347,7 @@ class Incarnation:
                 retryable=verdict.retryable,
             )
             if verdict.fault and self._over_fault_limit():
-                self._crashed(error)
+                self._crashed(error, message)
 
     def _refusal_in(self, error: BaseException) -> BaseException:
         """What the caller gets of an error that is no fault: refusal, or another's failure."""
@@ -365,11 +372,12 @@ class Incarnation:
 
     def _bury_and_crash(self, message: Message, error: BaseException) -> None:
         self._cell.bury(message, "crash", failure_of(error), retryable=True)
-        self._crashed(error)
+        self._crashed(error, message)
 
-    def _crashed(self, error: BaseException) -> None:
+    def _crashed(self, error: BaseException, message: Message) -> None:
         if self._crash is None:
             self._crash = error
+            self._cell.crashed_on = message.words()
             self._nursery.cancel_scope.cancel()
 
     def _cut_off(self) -> None:
@@ -417,6 +425,15 @@ class Incarnation:
 
     def _logger(self) -> Any:
         return log.plugin_logger(self._cell.name)
+
+
+def _faulted(message: Message, error: BaseException) -> Faulted:
+    return Faulted(
+        time=trio.current_time(),
+        handling=message.words(),
+        failure=failure_of(error),
+        request_id=message.request_id,
+    )
 
 
 def _words(error: BaseException) -> str:

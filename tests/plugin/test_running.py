@@ -859,3 +859,31 @@ async def test_a_temporary_plugin_that_cannot_start_is_not_tried_again(run_plugi
         assert "no licence" in nest.cell("onceonly").reason
         await trio.sleep(1000)
         assert len(nest.objects["onceonly"]) == 1
+
+
+@pytest.mark.parametrize("where", ["handler", "initialize", "nursery"])
+async def test_a_generator_exit_is_one_crash_like_any_other(run_plugins, autojump_clock, where):
+    class Odd(Plugin):
+        made = 0
+
+        async def initialize(self):
+            Odd.made += 1
+            if where == "initialize" and Odd.made == 1:
+                raise GeneratorExit
+            if where == "nursery" and Odd.made == 1:
+                self.nursery.start_soon(self.leave)
+
+        @get("/odd")
+        async def leave(self):
+            raise GeneratorExit
+
+    async with run_plugins(Odd, wait=False) as nest:
+        cell = nest.cell("odd")
+        if where == "handler":
+            await nest.until_running("odd")
+            with pytest.raises(Exception, match="failed while answering"):
+                await nest.request("GET", "/odd")
+        await nest.until(lambda: cell.crashes)
+        await nest.until_running("odd", cell.incarnation + (cell.state != "running"))
+        assert cell.crashes == 1
+        assert "suspended" not in cell.reason
