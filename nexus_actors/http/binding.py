@@ -17,9 +17,18 @@ from nexus_actors.http.routes import RouteMark
 from nexus_actors.http.scalars import Scalar, scalar_for, without_none
 from nexus_actors.http.websockets import WebSocket
 
-__all__ = ["Binder", "Parameter"]
+__all__ = ["Binder", "Parameter", "Unservable"]
 
 _NO_DEFAULT = inspect.Parameter.empty
+
+
+class Unservable(ValueError):
+    """A signature that cannot work; ``why`` and ``fix`` are also apart, without the place."""
+
+    def __init__(self, place: str, why: str, fix: str) -> None:
+        super().__init__(f"{place}: {why}; {fix}")
+        self.why = why
+        self.fix = fix
 
 
 @attrs.frozen
@@ -56,7 +65,7 @@ class Binder:
     ======================================================= =======================================
 
     Raises:
-        ValueError: from the constructor, for a signature that cannot work: names the function, its
+        Unservable: from the constructor, for a signature that cannot work: names the function, its
             file and line, and the fix.
     """
 
@@ -227,12 +236,12 @@ class Binder:
                 "take out one of the two",
             )
 
-    def _refuse(self, why: str, fix: str) -> ValueError:
+    def _refuse(self, why: str, fix: str) -> Unservable:
         function = inspect.unwrap(self._function)
         code = getattr(function, "__code__", None)
         where = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
         name = getattr(function, "__qualname__", repr(function))
-        return ValueError(f"{name}{where}: {why}; {fix}")
+        return Unservable(f"{name}{where}", why, fix)
 
 
 class _Bad(ValueError):

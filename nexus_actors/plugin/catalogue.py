@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,9 +15,10 @@ import attrs
 from nexus_actors.actors.message import Mode
 from nexus_actors.errors import Fault, Invalid
 from nexus_actors.events.handler import EventMark
-from nexus_actors.http.binding import Binder
+from nexus_actors.http.binding import Binder, Unservable
 from nexus_actors.http.routes import RouteMark, marks_of
 from nexus_actors.plugin.base import Plugin
+from nexus_actors.words import shown_path
 
 __all__ = ["Catalogue", "EventEntry", "RouteEntry", "catalogue_of"]
 
@@ -91,8 +93,8 @@ def catalogue_of(kind: type[Plugin]) -> Catalogue:
         for mark in route_marks:
             try:
                 routes.append(RouteEntry(name, mark, Binder(function, mark)))
-            except ValueError as error:
-                faults.append(Fault(place_of(function), str(error)))
+            except Unservable as error:
+                faults.append(Fault(place_of(function), error.why, error.fix))
         if event_marks and (wrong := _takes_no_event(kind, name, function)):
             faults.append(wrong)
         events += [EventEntry(name, mark) for mark in event_marks]
@@ -140,7 +142,9 @@ def place_of(function: Callable[..., Any]) -> str:
     """``plugin.py:12 on_user_created``: where a person finds it."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     name = getattr(function, "__qualname__", repr(function))
-    return name if code is None else f"{code.co_filename}:{code.co_firstlineno} {name}"
+    if code is None:
+        return name
+    return f"{shown_path(Path(code.co_filename))}:{code.co_firstlineno} {name}"
 
 
 def _own_functions(kind: type[Plugin]) -> Iterator[tuple[str, Callable[..., Any]]]:

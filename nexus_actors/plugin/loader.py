@@ -173,7 +173,7 @@ def _load(found: Found, settings: Settings) -> LoadedPlugin:
     except Invalid as invalid:
         raise Invalid([*faults, *invalid.faults]) from None
     needs = [
-        (permission, subject, f"{handler} in {place_of(getattr(kind, handler))}")
+        (permission, subject, place_of(getattr(kind, handler)))
         for permission, subject, handler in catalogue.needs()
     ]
     faults += missing_permissions(manifest, needs, found.where)

@@ -79,7 +79,8 @@ def path_words(path: Iterable[str | int]) -> str:
 def schema_faults(document: object, where: str) -> list[Fault]:
     """Everything in which ``document`` is not what the schema asks for, in order of place."""
     errors = sorted(_validator().iter_errors(document), key=lambda error: path_words(error.path))
-    return [fault for error in errors for fault in _in_words(error, where)]
+    # there is an error for each missing field, and each of them tells of all: a fault is said once
+    return [*dict.fromkeys(fault for error in errors for fault in _in_words(error, where))]
 
 
 def _in_words(error: ValidationError, where: str) -> Iterator[Fault]:

@@ -51,6 +51,25 @@ def test_every_fault_of_every_plugin_is_named_at_once(here):
     assert said.splitlines()[-1] == "13 plugins in plugins: 14 faults"
 
 
+def test_a_handler_that_cannot_be_served_is_named_with_its_place_once_and_the_fix(here):
+    here.plugin("odd", page("odd").replace("(self)", "(self, what)"))
+    done = here.nexus("check")
+    line = done.stdout.splitlines()[1].strip()
+    assert line.startswith(
+        "plugins/odd/plugin.py:8 P.page: 'what' is neither in the path '/odd' nor annotated (put "
+    )
+    assert line.count("plugin.py") == 1
+
+
+def test_a_missing_permission_names_who_needs_it(here):
+    here.plugin("deaf", '    @event_handler("user.created")\n    async def hear(self, e): ...\n')
+    done = here.nexus("check")
+    assert done.stdout.splitlines()[1].strip() == (
+        "plugins/deaf/plugin.json: permissions: plugins/deaf/plugin.py:8 P.hear needs "
+        'events:subscribe on "user.created", which is not asked for (add "events:subscribe")'
+    )
+
+
 def test_without_a_fault_the_exit_code_is_0(here):
     here.plugin("one", page("one"))
     here.plugin("two", page("two"), requires=["one"])

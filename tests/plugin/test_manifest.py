@@ -321,6 +321,13 @@ def test_what_must_be_there_is_missed_by_name(name: str) -> None:
     assert f'"{name}": ' in fault.fix
 
 
+def test_each_missing_field_is_named_once() -> None:
+    faults = faults_of(lambda: parse_manifest("{}"))
+    assert sorted(fault.where for fault in faults) == [
+        f"plugin.json: {name}" for name in ("entry_point", "name", "version")
+    ]
+
+
 def test_an_option_must_have_a_type() -> None:
     fault = fault_of(lambda: parse(configuration={"limit": {}}))
     assert fault.where == "plugin.json: configuration.limit.type"
