@@ -306,13 +306,13 @@ class Loop:
         self._mark_restarting(slot)
         wait = self._pause(slot)
         if not wait:
-            self._report(RetryScheduled, id=slot.spec.id, pause=0.0, tries=slot.tries)
+            self._report_retry(slot, 0.0)
             self._inbox.post(self._on_retry, self._retry_key(slot))
             return None
         at = trio.current_time() + wait
         if not self._restarts.add(at):
             return self._give_up(slot)
-        self._report(RetryScheduled, id=slot.spec.id, pause=wait, tries=slot.tries)
+        self._report_retry(slot, wait)
         await self._stop(one for one in self._team(slot)[::-1] if one is not slot)
         self._try_at(slot, at)
         return None
@@ -380,6 +380,17 @@ class Loop:
     def _report(self, kind: type[Report], **fields: Any) -> None:
         report = kind(supervisor=self.name, time=trio.current_time(), **fields)
         deliver(self.reporter, report)
+
+    def _report_retry(self, slot: Slot, wait: float) -> None:
+        self._report(
+            RetryScheduled,
+            id=slot.spec.id,
+            pause=wait,
+            tries=slot.tries,
+            restarts=len(self._restarts),
+            intensity=self.flags.intensity,
+            period=self.flags.period,
+        )
 
     def _report_terminated(
         self, slot: Slot, reason: ExitReason, action: Action, wait: float = 0.0

@@ -135,10 +135,20 @@ class RetryScheduled(Report):
     """Seconds until then; 0 means as soon as waiting calls are answered."""
     tries: int
     """Restarts in a row so far."""
+    restarts: int = 0
+    """Restarts within the period that are used so far."""
+    intensity: int = 0
+    """How many are allowed."""
+    period: float = 0.0
+    """Within how many seconds."""
 
     def __str__(self) -> str:
         when = f"in {self.pause:.3g} s" if self.pause else "at once"
-        return f"{self.supervisor}: trying {self.id!r} again {when} (after {self.tries} tries)"
+        tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
+        return (
+            f"{self.supervisor}: trying {self.id!r} again {when} (after {tries}; "
+            f"{self.restarts} of {self.intensity} restarts in {self.period:g} s are used)"
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -104,8 +104,8 @@ async def test_a_failed_restart_is_tried_again_until_it_succeeds(troupe, run):
     await troupe.end("a", "crash")
     assert troupe.running == {"a"}
     assert [str(report) for report in troupe.told(RetryScheduled)] == [
-        "root: trying 'a' again at once (after 2 tries)",
-        "root: trying 'a' again at once (after 3 tries)",
+        "root: trying 'a' again at once (after 2 tries; 1 of 3 restarts in 5 s are used)",
+        "root: trying 'a' again at once (after 3 tries; 2 of 3 restarts in 5 s are used)",
     ]
 
 
