@@ -25,6 +25,7 @@ from typing import TypeVar
 from nexus_actors import log
 from nexus_actors.errors import Fault, Invalid
 from nexus_actors.plugin.discovery import PACKAGE, Found
+from nexus_actors.plugin.interrupts import watching_ctrl_c
 from nexus_actors.plugin.manifest import module_name
 from nexus_actors.words import nearest, shown, shown_path
 
@@ -40,7 +41,8 @@ def load_class(found: Found, base: type[T]) -> type[T]:
 
     Raises:
         Invalid: the plugin has no manifest, its modules cannot be imported, or the class is not
-            there, no class or none of ``base``. KeyboardInterrupt is the only thing let through.
+            there, no class or none of ``base``.
+        KeyboardInterrupt: Ctrl-C was pressed; one that the plugin itself raises is its fault.
     """
     if found.manifest is None:
         raise Invalid(found.faults)
@@ -70,6 +72,7 @@ def load_module(found: Found) -> ModuleType:
 
     Raises:
         Invalid: the import failed; the fault has the file and line in the plugin.
+        KeyboardInterrupt: Ctrl-C was pressed meanwhile.
     """
     if found.origin == "folder":
         assert found.folder is not None, "a plugin from a folder has one"
@@ -77,12 +80,17 @@ def load_module(found: Found) -> ModuleType:
     else:
         log.label(found.module.rpartition(".")[0] or found.module, found.name)
     importlib.invalidate_caches()  # a file written a moment ago may be missing in them
-    try:
-        return importlib.import_module(found.module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - a plugin's import may raise anything, SystemExit too
-        fault = _import_fault(error, found)
+    with watching_ctrl_c() as ctrl_c:
+        try:
+            module = importlib.import_module(found.module)
+        except BaseException as error:  # a plugin's import may raise anything, SystemExit too
+            if ctrl_c.is_behind(error):
+                raise KeyboardInterrupt from error
+            fault = _import_fault(error, found)
+        else:
+            if ctrl_c.pressed:  # and the plugin has swallowed it
+                raise KeyboardInterrupt
+            return module
     if found.origin == "folder":
         forget_plugin(found.name)  # the half that was imported would outlive its author's mending
     raise Invalid([fault])
@@ -241,6 +249,8 @@ def _words(error: BaseException) -> str:
         return f"{type(error).__name__}: {error.msg}" + (f", in {shown(line)}" if line else "")
     if isinstance(error, SystemExit):
         return f"it ends the program (SystemExit: {error.code})"
+    if isinstance(error, KeyboardInterrupt):
+        return "it ends the program, as Ctrl-C does (KeyboardInterrupt)"
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - a plugin's own exception class may fail at this too
@@ -249,7 +259,7 @@ def _words(error: BaseException) -> str:
 
 
 def _advice(error: BaseException, line: str, found: Found) -> str:
-    if isinstance(error, SystemExit):
+    if isinstance(error, SystemExit | KeyboardInterrupt):
         return "take the exit away: a module is imported by the node, which goes on"
     if isinstance(error, SyntaxError):
         return "mend the line"

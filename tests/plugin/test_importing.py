@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -268,6 +269,7 @@ NEXUS = "write `from nexus_actors.plugin import Plugin`"
         ("undefined\n", 1, "NameError: name 'undefined' is not defined", "it runs when"),
         ("assert False\n", 1, "AssertionError", "it runs when"),
         ("import sys\nsys.exit(3)\n", 2, "it ends the program (SystemExit: 3)", "take the exit"),
+        ("raise KeyboardInterrupt\n", 1, "it ends the program, as Ctrl-C", "take the exit away"),
         ("raise GeneratorExit\n", 1, "GeneratorExit", "it runs when"),
         ("class E(BaseException): pass\nraise E('x')\n", 2, "E: x", "it runs when"),
         (
@@ -335,9 +337,32 @@ def test_a_source_that_is_not_text_is_told(shop: Write, content: bytes) -> None:
     assert "cannot be imported: " in fault_of(found).what
 
 
-def test_ctrl_c_is_not_the_plugins(shop: Write) -> None:
+CTRL_C = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        CTRL_C,
+        f"try:\n    {CTRL_C.replace(chr(10), chr(10) + '    ')}\nexcept BaseException: exit(3)\n",
+        f"try:\n    {CTRL_C.replace(chr(10), chr(10) + '    ')}\nexcept BaseException: pass\n",
+    ],
+    ids=["plain", "turned into an exit", "swallowed"],
+)
+def test_ctrl_c_during_an_import_is_not_the_plugins(shop: Write, source: str) -> None:
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        load_class(shop("raise KeyboardInterrupt\n"), Plugin)
+        load_class(shop(source + GOOD), Plugin)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_where_ctrl_c_cannot_be_watched_every_interrupt_is_let_through(shop: Write) -> None:
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            load_class(shop("raise KeyboardInterrupt\n"), Plugin)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_after_a_failure_the_mended_files_are_read(shop: Write) -> None:
