@@ -263,21 +263,24 @@ class Incarnation:
         scope = message.scope
         assert scope is not None
         # `scope` may be cancelled already: its caller gave up between the taking and this line
-        scope.deadline = min(message.deadline, trio.current_time() + message.handle_timeout)
+        began = trio.current_time()
+        scope.deadline = limit = min(message.deadline, began + message.handle_timeout)
         finished = False
         try:
             with scope:
                 result = await self._behaviour.handle(message)
                 finished = True
             if finished:
+                if message.cancelled_by == "caller" and message.cancelled_at >= limit:
+                    self._was_late(message, began, "ended")
                 self._answer(message, result)
             else:
-                self._cancelled(message, None)
+                self._cancelled(message, began, limit, None)
         except BaseException as error:
             if has_cancelled(error):
                 raise
             if scope.cancel_called and message.fate is None:
-                self._cancelled(message, error)
+                self._cancelled(message, began, limit, error)
             else:
                 self._failed(message, collapse(error))
         finally:
@@ -297,9 +300,15 @@ class Incarnation:
             if unwanted and message.discard is not None:
                 message.discard(result)
 
-    def _cancelled(self, message: Message, error: BaseException | None) -> None:
+    def _cancelled(
+        self, message: Message, began: float, limit: float, error: BaseException | None
+    ) -> None:
         """The handler was cancelled by its deadline, its caller or the stop of its actor."""
-        if error is not None:
+        # a caller that gives up at the same deadline may have been the quicker of the two
+        late = message.cancelled_by != "stop" and message.cancelled_at >= limit
+        if late and message.reply is not None:
+            self._was_late(message, began, "was cancelled", error)
+        elif error is not None:
             self._cell.faults += 1
             self._logger().warning(
                 "raised while being cancelled", error=_words(error), handler=message.handler
@@ -316,6 +325,20 @@ class Incarnation:
                 f"{message.handler or message.kind} did not end within {message.handle_timeout:g} s"
             )
             self._bury_and_crash(message, crash)
+
+    def _was_late(
+        self, message: Message, began: float, ending: str, error: BaseException | None = None
+    ) -> None:
+        """Log and count a handler that had not answered when the time for it was up."""
+        self._cell.faults += 1
+        fields = {"route": message.route} if message.route else {}
+        if error is not None:
+            fields["error"] = _words(error)
+        self._logger().warning(
+            f"{message.handler or message.kind} {ending} after "
+            f"{trio.current_time() - began:.3g} s: the time for its answer was up",
+            **fields,
+        )
 
     def _failed(self, message: Message, error: BaseException) -> None:
         verdict = judge(error, message.reply is not None, message.on_error)

@@ -8,6 +8,7 @@ import trio
 
 from nexus_actors import log
 from nexus_actors.actors.dead_letters import DeadLetters
+from nexus_actors.actors.history import History
 from nexus_actors.actors.mailbox import Mailbox
 from nexus_actors.errors import ActorStopped, Unanswered
 
@@ -25,6 +26,9 @@ ActorState = Literal[
 ]
 """Where an actor stands. In the first four its mailbox takes messages."""
 
+PATIENCE = 5.0
+"""Seconds callers wait with an actor for what it needs before it is there; then they are told."""
+
 _TAKES: frozenset[ActorState] = frozenset({"starting", "waiting", "running", "restarting"})
 
 
@@ -36,12 +40,16 @@ class ActorCell:
         self.dead_letters = dead_letters
         self.mailbox = Mailbox(name, capacity)
         self.state: ActorState = "starting"
+        self.since = trio.current_time()
+        """Trio's clock: when it came to that."""
         self.reason = ""
         """In words: why it is not running. Empty while it is."""
         self.next_try: float | None = None
         """Trio's clock: when it will be started again; None where that is not planned."""
         self.ending = False
         """Set when it is asked to stop for good: then nobody need wait for its return."""
+        self._impatient = False
+        """Set while it waits, and has for so long that its callers are told at once."""
         self._changed = trio.Event()
         """Set at the next change of state, and then replaced."""
         self.in_hand: dict[int, Message] = {}
@@ -51,8 +59,18 @@ class ActorCell:
         self.incarnation = 0
         """How many times it came up."""
         self.faults = 0
-        """Faults in answering, which went to their callers."""
+        """Faults in answering, answers that were not there in time among them."""
         self.crashes = 0
+        self.crashed_on = ""
+        """The message whose handler made the present or last incarnation crash, in words; empty
+        where it was no message, or it did not crash."""
+        self.callers_cut = 0
+        """Callers who were told that the incarnation ended with their message in hand."""
+        self.callers_turned_away = 0
+        """Waiting callers who were told that it takes no messages now."""
+        self.letters = 0
+        """Messages without a caller, of its mailbox, that went to dead letters."""
+        self.history = History()
         self.sessions = 0
         """Streams and websockets that are open now."""
         self.methods: tuple[str, ...] = ()
@@ -63,8 +81,15 @@ class ActorCell:
         """Whether a message may be put into the mailbox now."""
         return self.state in _TAKES
 
+    @property
+    def tells_callers(self) -> bool:
+        """Whether somebody who asks now is told at once, instead of waiting for its return."""
+        return self.state not in _TAKES or self._impatient
+
     def refusal(self) -> ActorStopped:
         """The error for whoever sends to it while it takes nothing."""
+        if self._impatient:
+            return ActorStopped(self.name, self.state, PATIENCE)
         retry = None if self.next_try is None else max(0.0, self.next_try - trio.current_time())
         return ActorStopped(self.name, self.state, retry)
 
@@ -75,18 +100,28 @@ class ActorCell:
             ActorStopped: the actor is known but takes nothing now.
             MailboxFull: as many wait as fit.
         """
-        if self.state not in _TAKES:
+        if self.state not in _TAKES or (self._impatient and message.reply is not None):
             self.mailbox.refuse()
             raise self.refusal()
         self.mailbox.put(message)
 
     def enter(self, state: ActorState, reason: str = "", *, next_try: float | None = None) -> None:
         """Change the state. Entering one that takes no messages answers the waiting callers."""
+        if state != self.state:
+            self.since = trio.current_time()
         self.state, self.reason, self.next_try = state, reason, next_try
+        self._impatient = self._impatient and state == "waiting"
         self._changed.set()
         self._changed = trio.Event()
         if state in ("suspended", "failed", "stopped"):
             self._turn_away(final=state == "stopped")
+
+    def lose_patience(self) -> None:
+        """It has waited too long for its callers to wait with it: they are told from now on, until
+        it goes on. Messages without a caller wait all the same."""
+        if self.state == "waiting" and not self._impatient:
+            self._impatient = True
+            self._turn_away(final=False)
 
     async def wait_changed(self) -> None:
         """Wait for the next change of state."""
@@ -113,16 +148,20 @@ class ActorCell:
         for message in self.mailbox.waiting_messages():
             if message.reply is not None:
                 if self.mailbox.settle_waiting(message, "faulted"):
+                    self.callers_turned_away += 1
                     message.reply.fail(self.refusal())
             elif final and self.mailbox.settle_waiting(message, "dead-lettered"):
+                self.letters += 1
                 self.dead_letters.add(self.name, message, self.state)
 
     def interrupt(self, message: Message, error: Unanswered, reason: str) -> None:
         """End a message in hand whose handler was cut off: its caller gets ``error``."""
         if message.reply is None:
             if self.mailbox.settle(message, "dead-lettered"):
+                self.letters += 1
                 self.dead_letters.add(self.name, message, reason)
         elif self.mailbox.settle(message, "faulted"):
+            self.callers_cut += 1
             message.reply.fail(error)
 
     def bury(
@@ -130,4 +169,5 @@ class ActorCell:
     ) -> None:
         """End a message in hand that nobody waits for: it goes to dead letters."""
         if self.mailbox.settle(message, "dead-lettered"):
+            self.letters += 1
             self.dead_letters.add(self.name, message, reason, report=report, retryable=retryable)

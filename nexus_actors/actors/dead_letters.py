@@ -35,6 +35,8 @@ class DeadLetter:
     kind: Kind
     handler: str
     """The handler it was meant for; empty where there is no name for it."""
+    about: str
+    """What it carries, in a word: an event's type, a route, a method; empty where it has none."""
     reason: str
     """``crash``, ``mailbox full``, ``stopped``, ``suspended``, ``callee failed``..."""
     payload: Any = attrs.field(repr=False)
@@ -73,6 +75,7 @@ class DeadLetters:
             actor=actor,
             kind=message.kind,
             handler=message.handler,
+            about=message.about,
             reason=reason,
             payload=message.payload,
             sender=message.sender,
@@ -94,10 +97,12 @@ class DeadLetters:
             return
         self._said[letter.actor] = (letter.at, 0)
         _logger.warning(
-            f"dead letter: {letter.kind} {letter.handler or letter.number} for {letter.actor}"
+            f"dead letter: {letter.kind} {letter.about or letter.number} for {letter.actor}"
             + (f", and {unsaid} more before it" if unsaid else ""),
             reason=letter.reason,
-            sender=letter.sender or None,
+            **{
+                field: value for field in ("handler", "sender") if (value := getattr(letter, field))
+            },
         )
 
     def list(self) -> list[DeadLetter]:

@@ -57,6 +57,7 @@ class Message:
         "payload",
         "reply",
         "request_id",
+        "route",
         "scope",
         "sender",
         "taken",
@@ -76,6 +77,7 @@ class Message:
         on_error: Literal["restart", "reply"] | None = None,
         chain: tuple[str, ...] = (),
         request_id: str = "",
+        route: str = "",
         discard: Callable[[Any], None] | None = None,
     ) -> None:
         self.number = next(_numbers)
@@ -90,6 +92,8 @@ class Message:
         self.on_error = on_error
         self.chain = chain
         self.request_id = request_id
+        self.route = route
+        """``GET /items/{id}``, where it is a request: what a log line calls it by."""
         self.discard = discard
         """What to do with an answer that nobody takes, because the caller gave up just then."""
         self.taken = False
@@ -111,6 +115,21 @@ class Message:
         self.cancelled_at = min(self.cancelled_at, trio.current_time())
         if self.scope is not None:
             self.scope.cancel()
+
+    @property
+    def about(self) -> str:
+        """What it carries, in a word: ``order.paid``, ``GET /orders/{id}``, ``total()``."""
+        about = getattr(self.payload, "about", None)
+        return about if isinstance(about, str) else ""
+
+    def words(self) -> str:
+        """The message and its handler for a report: ``the event order.paid in on_paid()``."""
+        what = f"the {self.kind} {self.about or type(self.payload).__name__}"
+        if self.kind == "http" and self.about:
+            what = self.about
+        handled = f" in {self.handler}()" if self.handler not in ("", self.about[:-2]) else ""
+        sender = f" from {self.sender}" if self.sender else ""
+        return what + handled + sender
 
     def __repr__(self) -> str:
         to = f" for {self.handler}" if self.handler else ""

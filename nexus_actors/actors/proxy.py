@@ -44,6 +44,11 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
+    @property
+    def about(self) -> str:
+        """In a word, for reports."""
+        return f"{self.method}()"
+
 
 class Proxy:
     """Calls the public coroutine methods of the actor at ``address``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 
@@ -179,6 +180,79 @@ async def test_an_ask_that_times_out_cancels_its_handler_and_harms_nobody(
         assert it.cell.incarnation == 1
 
 
+def late_lines(caplog):
+    return [r.message for r in caplog.records if "the time for its answer was up" in r.message]
+
+
+async def stubborn():
+    try:
+        await trio.sleep_forever()
+    finally:
+        raise ValueError("in the finally")
+
+
+async def deaf():
+    with trio.CancelScope(shield=True):
+        await trio.sleep(4)
+
+
+@pytest.mark.parametrize(
+    ("handler", "told"),
+    [
+        (trio.sleep_forever, "slow was cancelled after 2 s"),
+        (stubborn, "slow was cancelled after 2 s"),
+        (deaf, "slow ended after 4 s"),
+    ],
+)
+async def test_a_handler_that_is_late_is_told_and_counted_once(
+    run_actor, autojump_clock, caplog, handler, told
+):
+    async with run_actor({"*": handler}) as it:
+        with pytest.raises(AskTimeout):
+            await it.address.request(
+                "ask", "*", handler="slow", route="GET /slow", deadline=trio.current_time() + 2
+            )
+        await it.until(lambda: not it.cell.in_hand)
+        assert it.cell.faults == 1
+    (line,) = late_lines(caplog)
+    assert line.startswith(f"{told}: ")
+    assert "route='GET /slow'" in line
+    assert ("ValueError: in the finally" in line) == (handler is stubborn)
+    assert len(caplog.records) == 1
+
+
+async def test_a_handler_past_its_own_time_is_late_though_its_caller_would_wait(
+    run_actor, autojump_clock, caplog
+):
+    async with run_actor({"*": trio.sleep_forever}) as it:
+        with pytest.raises(AskTimeout):
+            await it.address.request("ask", "slow", handle_timeout=3)
+        assert it.cell.faults == 1
+    assert len(late_lines(caplog)) == 1
+
+
+@pytest.mark.parametrize("ended_by", ["the caller", "the stop"])
+async def test_a_handler_that_was_cancelled_before_its_time_is_not_late(
+    run_actor, autojump_clock, caplog, ended_by
+):
+    async with run_actor({"*": trio.sleep_forever}, shutdown=1.0) as it, trio.open_nursery() as n:
+
+        async def ask():
+            with contextlib.suppress(ActorStopped):
+                await it.address.ask("slow", timeout=60)
+
+        n.start_soon(ask)
+        await trio.sleep(1)
+        if ended_by == "the caller":
+            n.cancel_scope.cancel()
+        else:
+            it.cell.ending = True
+            await it.supervisor.stop()
+        await it.until(lambda: not it.cell.in_hand)
+        assert it.cell.faults == 0
+    assert not late_lines(caplog)
+
+
 async def test_an_ask_that_expires_while_it_waits_is_never_begun(run_actor, autojump_clock):
     begun = []
 
@@ -217,12 +291,6 @@ async def test_a_tell_past_its_time_is_a_crash(run_actor, autojump_clock):
 
 
 async def test_what_is_raised_while_being_cancelled_is_no_crash(run_actor, autojump_clock):
-    async def stubborn():
-        try:
-            await trio.sleep_forever()
-        finally:
-            raise ValueError("in the finally")
-
     async with run_actor({"bad": stubborn, "good": lambda: 1}) as it:
         with pytest.raises(AskTimeout):
             await it.address.ask("bad", timeout=1)

@@ -8,6 +8,7 @@ import pytest
 import sniffio
 import trio
 
+from nexus_actors import log
 from nexus_actors.actors import in_hand
 from nexus_actors.database import DatabaseAdapter
 from nexus_actors.errors import (
@@ -140,6 +141,28 @@ async def test_a_request_without_an_answer_ends_at_its_deadline(run_plugins, aut
         with pytest.raises(AskTimeout):
             await nest.request("GET", "/shop/slow", deadline=3)
         assert trio.current_time() - began == pytest.approx(3)
+
+
+async def test_a_request_without_an_answer_is_logged_with_its_route_and_counted(
+    run_plugins, autojump_clock, capsys
+):
+    log.configure(json=True)
+    try:
+        async with run_plugins(Shop) as nest:
+            with pytest.raises(AskTimeout):
+                await nest.request("GET", "/shop/slow", deadline=3, id="abc123")
+            await nest.until(lambda: not nest.cell("shop").in_hand)
+            assert nest.cell("shop").faults == 1
+    finally:
+        log.unconfigure()
+    (line,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (line["level"], line["plugin"], line["route"], line["request_id"]) == (
+        "warning",
+        "shop",
+        "GET /shop/slow",
+        "abc123",
+    )
+    assert line["message"] == "slow was cancelled after 3 s: the time for its answer was up"
 
 
 # calls between plugins

@@ -1,0 +1,67 @@
+"""The history of an actor: what happened to it, kept so that a person can be told why it is as it is.
+
+It outlives the incarnations, as the cell does. What it keeps is data, put in words when it is read.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import deque
+from collections.abc import Iterator
+from typing import ClassVar, Protocol
+
+import attrs
+
+from supervisors import Failure
+
+__all__ = ["Faulted", "History", "Told"]
+
+
+class Told(Protocol):
+    """One thing that happened; ``str()`` tells it in a sentence."""
+
+    @property
+    def time(self) -> float:
+        """When, by Trio's clock (seconds)."""
+
+    @property
+    def level(self) -> int:
+        """How bad it is: a level of :mod:`logging`."""
+
+
+@attrs.frozen(kw_only=True)
+class Faulted:
+    """A handler failed while it answered: its caller got the fault, and the actor lived on."""
+
+    level: ClassVar[int] = logging.ERROR
+    time: float
+    handling: str
+    """The message that was being handled, in words."""
+    failure: Failure
+    request_id: str = ""
+
+    def __str__(self) -> str:
+        request = f" (request {self.request_id})" if self.request_id else ""
+        return f"failed on {self.handling}: {self.failure}{request}; its caller got the fault"
+
+
+class History:
+    """The newest reports of one actor, bounded: ``kept`` of its life and ``faults`` of its answers,
+    apart, so that a flood of failing requests does not wash away why it was restarted."""
+
+    def __init__(self, kept: int = 100, faults: int = 20) -> None:
+        self._life: deque[Told] = deque(maxlen=kept)
+        self._faults: deque[Faulted] = deque(maxlen=faults)
+
+    def add(self, report: Told) -> None:
+        """Keep ``report`` about its life: a start, a crash, a pause."""
+        self._life.append(report)
+
+    def add_fault(self, report: Faulted) -> None:
+        """Keep ``report`` about an answer that failed."""
+        self._faults.append(report)
+
+    def __iter__(self) -> Iterator[Told]:
+        """Everything that is kept, oldest first."""
+        return heapq.merge(self._life, self._faults, key=lambda report: report.time)
