@@ -226,6 +226,8 @@ class _Said:
 
     def __init__(self, record: logging.LogRecord, formatter: logging.Formatter) -> None:
         fields = {**_context.get(), **getattr(record, _FIELDS, {})}
+        if hasattr(record, "request_id"):  # by the `extra=` of the standard library
+            fields["request_id"] = record.request_id
         self.plugin = _speaker(record.name) or fields.pop("plugin", None)
         fields.pop("plugin", None)
         self.request_id = fields.pop("request_id", None)

@@ -197,6 +197,13 @@ def test_what_is_bound_is_on_every_record_of_the_block_and_no_other(said: Any) -
     assert [line.get("trace") for line in said()] == [None, "t", None, None]
 
 
+def test_the_request_id_of_a_standard_loggers_extra_is_on_its_record(said: Any) -> None:
+    logging.getLogger("nexus.http").info("a", extra={"request_id": "r1"})
+    with log.bound(request_id="r2"):
+        logging.getLogger("nexus.http").info("b", extra={"request_id": "r3"})
+    assert [line.get("request_id") for line in said()] == ["r1", "r3"]
+
+
 def test_what_was_bound_is_taken_back_by_its_token(said: Any) -> None:
     token = log.bind(request_id="r1")
     assert log.context() == {"request_id": "r1"}

@@ -126,6 +126,13 @@ class Exchange:
                 return None
         except Exception as error:  # noqa: BLE001 - the reply has not begun: it becomes the reply
             return refuse(error)
+        request = self.request
+        _log.warning(
+            "the stream of %s %s did not begin in time",
+            request.method,
+            request.path,
+            extra={"request_id": request.id},
+        )
         return refuse(HTTPError(504, "the stream did not begin in time"))
 
     async def _send_pieces(self, response: Response, reading: _Reading, media_type: str) -> None:

@@ -658,3 +658,20 @@ async def test_the_front_end_is_an_asgi_app_for_any_server(serve_routes, route):
     assert await ask_asgi(served.frontend, "POST", "/echo", b'{"a": 1}') == (200, b'{"a":1}')
     assert (await ask_asgi(served.frontend, "GET", "/livez"))[0] == 200
     assert (await ask_asgi(served.frontend, "GET", "/nowhere"))[0] == 404
+
+
+async def test_a_stream_that_does_not_begin_in_time_is_504_and_logged(serve_routes, route, caplog):
+    async def silent(request):
+        async def never():
+            await trio.sleep_forever()
+            yield b""
+
+        return never()
+
+    served = await serve_routes(route("GET /silent", silent, timeout=0.05))
+    client = await served.connect()
+    await client.get("/silent", "X-Request-ID: abc")
+    assert (await client.response()).problem["instance"] == "/silent"
+    (record,) = caplog.records
+    assert record.getMessage() == "the stream of GET /silent did not begin in time"
+    assert (record.levelname, record.request_id) == ("WARNING", "abc")
