@@ -20,7 +20,7 @@ messages end up in logs. PostgreSQL's own line with the row's values is in
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
@@ -111,9 +111,11 @@ class UndefinedColumn(StatementError, asyncpg.UndefinedColumnError):
 
 
 class WrongParameter(DatabaseError, asyncpg.DataError):
-    """A value for ``$1``, ``$2``... is of the wrong type, or there are too many or too few of them.
+    """A value for ``$1``, ``$2``... is of the wrong type, too large a number, or text that
+    PostgreSQL does not take, or there are too many or too few of them.
 
     Nearly always found before anything is sent; an open transaction is not spoiled by it then.
+    Only a null character in text is found by PostgreSQL itself.
     """
 
 
@@ -149,8 +151,11 @@ _NAMED: dict[type[Exception], type[DatabaseError]] = {
     asyncpg.InFailedSQLTransactionError: TransactionAborted,
 }
 
+_NO_TEXT = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
+
 _FAMILIES: tuple[tuple[type[Exception], type[DatabaseError]], ...] = (
     (asyncpg.IntegrityConstraintViolationError, IntegrityError),
+    *((theirs, WrongParameter) for theirs in _NO_TEXT),
     (asyncpg.SyntaxOrAccessError, StatementError),
     (asyncpg.TransactionRollbackError, TransactionConflict),
 )
@@ -199,9 +204,15 @@ def unavailable(error: BaseException, statement: str = "") -> DatabaseUnavailabl
 
 
 def translate(
-    error: Exception, sql: str, *, wanted: Sequence[Any] = (), args: Sequence[Any] = ()
+    error: Exception,
+    sql: str,
+    *,
+    wanted: Sequence[Any] = (),
+    args: Sequence[Any] = (),
+    many: bool = False,
 ) -> Exception:
-    """The error a caller gets for ``error``; ``wanted`` are the types PostgreSQL has for ``$1``...
+    """The error a caller gets for ``error``; ``wanted`` are the types PostgreSQL has for ``$1``...,
+    ``args`` the values, where ``many`` is true row by row.
 
     Pure. What is neither PostgreSQL's nor asyncpg's comes back as it is.
     """
@@ -209,6 +220,8 @@ def translate(
         return unavailable(error, sql)
     if concerns_parameters(error):
         return _wrong_parameter(error, sql, wanted, args)
+    if isinstance(error, _NO_TEXT):
+        return _refused(error, sql, _null_character(args, many))
     if isinstance(error, asyncpg.PostgresError):
         return _refused(error, sql)
     if isinstance(error, asyncpg.InterfaceError | asyncpg.OutdatedSchemaCacheError):
@@ -228,16 +241,38 @@ def concerns_parameters(error: BaseException) -> bool:
     )
 
 
-def _refused(error: asyncpg.PostgresError, sql: str) -> DatabaseError:
+def _null_character(args: Sequence[Any], many: bool) -> str:
+    """Which parameter has a null character in it, in words; nothing where none has."""
+    rows: Sequence[Sequence[Any]] = args if many else [args]
+    for row, values in enumerate(rows):
+        for number, value in enumerate(values, 1):
+            if _has_null(value):
+                of_row = f" of row {row}" if many else ""
+                return (
+                    f"parameter ${number}{of_row} is a Python {type(value).__name__} and has a "
+                    r"null character (\0) in its text, which PostgreSQL does not take"
+                )
+    return ""
+
+
+def _has_null(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(_has_null(key) or _has_null(inner) for key, inner in value.items())
+    return isinstance(value, list | tuple | set | frozenset) and any(map(_has_null, value))
+
+
+def _refused(error: asyncpg.PostgresError, sql: str, why: str = "") -> DatabaseError:
     ours = _class_for(type(error))
-    message = str(error.args[0]) if error.args else type(error).__name__
+    message = why or (str(error.args[0]) if error.args else type(error).__name__)
     words = f"{message}, in: {shorten(sql)}"
     position = _position(error, sql)
     if position:
         words += f" ({position})"
     if error.hint:
         words += f"; {error.hint}"
-    advice = _ADVICE.get(ours)
+    advice = "refuse such text where it comes in" if why else _ADVICE.get(ours)
     if advice:
         words += f"; {advice}"
     translated = ours(words)
@@ -290,6 +325,8 @@ _PASS: dict[str, str] = {
     "inet": "an ipaddress address or its text",
 }  # fmt: skip
 
+_BITS = {"int2": 16, "int4": 32, "int8": 64}
+
 
 def _wrong_parameter(
     error: Exception, sql: str, wanted: Sequence[Any], args: Sequence[Any]
@@ -330,6 +367,11 @@ def _wrong_parameter(
         words += f", in: {shorten(sql)}"
         if kind.endswith("[]"):
             words += f"; pass a list, each item {_PASS.get(kind[:-2], kind[:-2])}"
+        elif kind in _BITS and "out of" in text:
+            bits = _BITS[kind] - 1
+            words += (
+                f"; pass one from -2**{bits} to 2**{bits} - 1, and refuse others where they come in"
+            )
         elif kind in _PASS:
             words += f"; pass {_PASS[kind]}"
         return _made(WrongParameter, words, sql)

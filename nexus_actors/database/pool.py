@@ -321,7 +321,9 @@ async def run(connection: Connection[Any], job: Job) -> Any:
             connection.terminate()
         # What is raised instead says everything; asyncpg's own message holds values.
         wanted = await _wanted(connection, job, error)
-        raise translate(error, job.sql, wanted=wanted, args=job.args) from None
+        raise translate(
+            error, job.sql, wanted=wanted, args=job.args, many=job.kind == "executemany"
+        ) from None
 
 
 async def settle(connection: Connection[Any]) -> None:

@@ -177,7 +177,27 @@ async def test_a_row_of_the_database_can_be_put_into_json(db: DatabaseAdapter) -
             "SELECT $1::int4",
             [2**40],
             "parameter $1 is a PostgreSQL int4 and got a Python int (value out of int32 range), "
-            "in: SELECT $1::int4; pass an int",
+            "in: SELECT $1::int4; pass one from -2**31 to 2**31 - 1, and refuse others where they "
+            "come in",
+        ),
+        (
+            "SELECT $1::text",
+            ["a\0b"],
+            r"parameter $1 is a Python str and has a null character (\0) in its text, which "
+            "PostgreSQL does not take, in: SELECT $1::text; refuse such text where it comes in",
+        ),
+        (
+            "SELECT $1::int, $2::text[]",
+            [1, ["a", "\0"]],
+            r"parameter $2 is a Python list and has a null character (\0) in its text, which "
+            "PostgreSQL does not take, in: SELECT $1::int, $2::text[]; refuse such text where it "
+            "comes in",
+        ),
+        (
+            "SELECT $1::jsonb",
+            [{"a": {"b\0": 1}}],
+            r"parameter $1 is a Python dict and has a null character (\0) in its text, which "
+            "PostgreSQL does not take, in: SELECT $1::jsonb; refuse such text where it comes in",
         ),
         (
             "SELECT $1::int4[]",
@@ -234,6 +254,16 @@ async def test_a_wrong_parameter_of_executemany_names_its_row(db: DatabaseAdapte
     await db.execute("CREATE TABLE numbers (n int)")
     with pytest.raises(WrongParameter, match=r"^parameter \$1 of row 2 is a PostgreSQL int4 and g"):
         await db.executemany("INSERT INTO numbers VALUES ($1)", [[1], [2], ["x"]])
+
+
+async def test_a_null_character_in_executemany_names_its_row(db: DatabaseAdapter) -> None:
+    await db.execute("CREATE TABLE words (word text)")
+    with pytest.raises(
+        WrongParameter, match=r"^parameter \$1 of row 1 is a Python str and"
+    ) as null:
+        await db.executemany("INSERT INTO words VALUES ($1)", [["a"], ["b\0"]])
+    assert isinstance(null.value, asyncpg.CharacterNotInRepertoireError)
+    assert null.value.sqlstate == "22021"
 
 
 async def test_a_message_holds_no_value_of_a_parameter_or_a_row(db: DatabaseAdapter) -> None:
