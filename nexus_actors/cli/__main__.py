@@ -1,5 +1,5 @@
 """``python -m nexus_actors.cli`` is ``nexus``."""
 
-from nexus_actors.cli.app import main
+from nexus_actors.cli.entry import main
 
 main()

@@ -12,10 +12,11 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from nexus_actors import __version__
+from nexus_actors.cli.entry import INTERRUPTED, importing
 from nexus_actors.cli.output import INTERNAL, OK, USAGE, show_faults
 from nexus_actors.errors import Invalid
 
-__all__ = ["app", "main"]
+__all__ = ["app", "exit_code"]
 
 # Each command imports what it does when it is called: `nexus --help` need not load a web server.
 
@@ -24,6 +25,7 @@ app = App(
     help="Runs plugins as supervised actors, and serves them over HTTP.",
     help_epilogue="`nexus COMMAND --help` says more. Everything else: docs/commands.md",
     version=__version__,
+    suppress_keyboard_interrupt=False,  # it would end without a word
 )
 
 _Config = Annotated[
@@ -32,16 +34,8 @@ _Config = Annotated[
 _Data = Annotated[Path | None, Parameter(help="The node's own folder; .nexus by default.")]
 
 
-def main(tokens: Sequence[str] | None = None) -> None:
-    """The console script ``nexus``: runs the command in ``tokens`` (``sys.argv``) and exits.
-
-    The exit code is 0 when all is well, 1 when the command could not do its work or found faults,
-    2 for a wrong option or setting, 70 for a fault of Nexus Actors itself, 130 after Ctrl-C.
-    """
-    sys.exit(_exit_code(tokens))
-
-
-def _exit_code(tokens: Sequence[str] | None) -> int:
+def exit_code(tokens: Sequence[str] | None) -> int:
+    """Run the command in ``tokens`` (None: ``sys.argv``); return the exit code. Raises nothing."""
     try:
         code = app(tokens, exit_on_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -52,7 +46,8 @@ def _exit_code(tokens: Sequence[str] | None) -> int:
         show_faults(invalid.faults)
         return USAGE
     except KeyboardInterrupt:
-        return 130
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # `nexus plugins --json | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the exit
         return OK
@@ -82,7 +77,8 @@ def run(
     data: _Data = None,
 ) -> int:
     """Run a node until Ctrl-C or SIGTERM."""
-    from nexus_actors.cli.run import run_node
+    with importing():
+        from nexus_actors.cli.run import run_node
 
     return run_node(
         {
@@ -111,7 +107,8 @@ def new(
     name
         Lower-case letters and digits, words joined by hyphens: my-first-plugin.
     """
-    from nexus_actors.cli.new import make_plugin
+    with importing():
+        from nexus_actors.cli.new import make_plugin
 
     return make_plugin(name, dir)
 
@@ -125,7 +122,8 @@ def check(*dirs: Path, config: _Config = None) -> int:
     dirs
         Folders of plugin folders, or plugin folders. Without any: what nexus run would load.
     """
-    from nexus_actors.cli.check import check_plugins
+    with importing():
+        from nexus_actors.cli.check import check_plugins
 
     return check_plugins(dirs, config)
 
@@ -138,6 +136,7 @@ def plugins(
     data: _Data = None,
 ) -> int:
     """Show the plugins of the node that runs on this data folder."""
-    from nexus_actors.cli.plugins import show_plugins
+    with importing():
+        from nexus_actors.cli.plugins import show_plugins
 
     return show_plugins({"config": config, "data": data}, as_json=json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 
 import trio
@@ -27,6 +28,8 @@ _PATIENCE = 10.0
 _NOTICE = 0.7
 """Seconds after which a start that is not over says what it waits for."""
 
+_DURING_START = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+
 _logger = log.get_logger("nexus.node")
 
 
@@ -48,12 +51,14 @@ def run_node(flags: Mapping[str, object]) -> int:
     _say_refused(node.plan)
     try:
 
-        async def show(node: Node) -> None:
-            await _show_start(node, loaded)
+        async def show(node: Node, over: Callable[[], None]) -> None:
+            await _show_start(node, loaded, over)
 
         code = trio.run(run_until_signalled, node, show)
         if code == OK:
             out().print("Stopped.")
+        elif code in _DURING_START:
+            out().print("Stopped before it was up.")
         return code
     except* CannotStart as group:
         error = collapse(group)
@@ -69,19 +74,23 @@ def _say_refused(plan: Plan) -> None:
             _logger.error(f"  {fault}")
 
 
-async def _show_start(node: Node, loaded: Loaded) -> None:
-    """Say what runs and where, once the plugins are up; again, if some came late."""
+async def _show_start(node: Node, loaded: Loaded, over: Callable[[], None]) -> None:
+    """Say what runs and where, once the plugins are up; again, if some came late. Nothing of that
+    once the node stops."""
     with trio.move_on_after(_NOTICE) as quick:
         await _wait_up(node)
-    if quick.cancelled_caught:
+    if quick.cancelled_caught and node.phase == "running":
         for line in _waited_for(node):
             out().print(line)
         with trio.move_on_after(_PATIENCE):
             await _wait_up(node)
-    _show_table(node, loaded)
+    if node.phase == "running":
+        over()
+        _show_table(node, loaded)
     if _coming(node):
         await _wait_up(node)
-        _show_table(node, loaded)
+        if node.phase == "running":
+            _show_table(node, loaded)
 
 
 async def _wait_up(node: Node) -> None:

@@ -128,6 +128,7 @@ class Node:
         if self._stop_asked.is_set():
             self._hurry.set()
         self._stop_asked.set()
+        self.phase = "stopping"
 
     def not_stopped(self) -> list[str]:
         """The names of the plugins that have not ended: what holds up a stop."""
@@ -175,7 +176,8 @@ class Node:
             else:
                 why = ""
                 assert ref is not None
-                self.phase = "running"
+                if not self._stop_asked.is_set():  # it may have been, while it started
+                    self.phase = "running"
                 task_status.started(self)
                 nursery.start_soon(self._stop_when_asked, ref)
                 reason = await ref.wait()
@@ -189,7 +191,6 @@ class Node:
 
     async def _stop_when_asked(self, ref: SupervisorRef) -> None:
         await self._stop_asked.wait()
-        self.phase = "stopping"
         limit = self.settings.node.stop_timeout
         with trio.move_on_after(limit) as scope:
             async with trio.open_nursery() as nursery:

@@ -22,18 +22,23 @@ KILL_GRACE = 1.0
 
 
 async def run_until_signalled(
-    node: Node, when_up: Callable[[Node], Awaitable[None]] | None = None
+    node: Node, when_up: Callable[[Node, Callable[[], None]], Awaitable[None]] | None = None
 ) -> int:
     """Run ``node`` until it is signalled or gives up; return the process's exit code.
 
-    ``when_up`` is awaited beside it once its front end listens. Once there was a signal the process
-    ends, whatever its plugins do: where something ignores its cancellation or holds the loop, with
-    exit code 1 a moment after ``stop_timeout``, or after a second signal.
+    ``when_up`` is awaited beside it once its front end listens, with a function that it calls when
+    the start is over. A stop in good order before that is 128 and the signal's number (130 after
+    Ctrl-C), as shells have it.
+
+    Once there was a signal the process ends, whatever its plugins do: where something ignores its
+    cancellation or holds the loop, with exit code 1 a moment after ``stop_timeout``, or after a
+    second signal.
     """
     code = 0
     allow_open_files(node.settings.http.max_connections)
     last_resort = _LastResort(node)
-    with _signals_of(node, last_resort):
+    start = _Start()
+    with _signals_of(node, last_resort, start):
         async with trio.open_nursery() as nursery:
 
             async def run(*, task_status: trio.TaskStatus[Node]) -> None:
@@ -42,18 +47,39 @@ async def run_until_signalled(
                 nursery.cancel_scope.cancel()
 
             await nursery.start(run)
-            if when_up is not None:
-                nursery.start_soon(when_up, node)
+            if when_up is None:
+                start.over()
+            else:
+                nursery.start_soon(when_up, node, start.over)
+    if code == 0 and start.ended_by is not None:
+        return 128 + start.ended_by
     return code
 
 
+class _Start:
+    """Whether the start was over when the first signal came."""
+
+    def __init__(self) -> None:
+        self._is_over = False
+        self.ended_by: int | None = None
+        """The signal that came before it was over."""
+
+    def over(self) -> None:
+        self._is_over = True
+
+    def signalled(self, number: int) -> None:
+        if not self._is_over and self.ended_by is None:
+            self.ended_by = number
+
+
 @contextmanager
-def _signals_of(node: Node, last_resort: _LastResort) -> Iterator[None]:
+def _signals_of(node: Node, last_resort: _LastResort, start: _Start) -> Iterator[None]:
     """Within the block signals go to the node, and not by Trio's receiver: it needs the loop."""
     token = trio.lowlevel.current_trio_token()
 
     def handle(number: int, frame: Any) -> None:
         last_resort.signalled()
+        start.signalled(number)
         with suppress(trio.RunFinishedError):
             token.run_sync_soon(node.stop)
 

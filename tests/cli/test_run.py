@@ -1,6 +1,7 @@
 """``nexus run`` and ``nexus plugins``: from the first line to the last, as a user sees them."""
 
 import json
+import signal
 import socket
 
 import httpx
@@ -134,13 +135,41 @@ def test_a_folder_without_plugins_is_served_and_said_to_be_empty(here):
     assert node.interrupt() == 0
 
 
-def test_what_a_late_plugin_waits_for_is_said_and_ctrl_c_needs_not_wait_for_it(here):
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
+)
+def test_a_signal_during_the_start_ends_it_without_a_table(here, number, code):
     slow = "    async def initialize(self):\n        import trio\n        await trio.sleep(100)\n"
     here.plugin("slow", slow)
     node = here.run()
     node.wait_for(lambda: "Starting slow ..." in node.out, "word on what it waits for")
-    assert node.interrupt() == 0
+    assert node.end(number) == code
     assert "Traceback" not in node.err
+    assert "Serving" not in node.out
+    assert node.out.splitlines()[-1] == "Stopped before it was up."
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "trio", "nexus_actors.node.node"])
+def test_ctrl_c_while_the_command_itself_is_imported_leaves_no_traceback(here, module):
+    program = f"""
+import signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except BaseException:
+                pass  # as it is lost in a callback of the import system
+
+sys.meta_path.insert(0, Interrupting())
+from nexus_actors.cli import main
+main(["run"])
+"""
+    done = here.python("-c", program)
+    assert done.returncode == 130
+    assert done.stderr == "Interrupted.\n"
+    assert not done.stdout
 
 
 def test_ctrl_c_while_plugins_are_imported_leaves_no_traceback(here):
@@ -150,4 +179,5 @@ def test_ctrl_c_while_plugins_are_imported_leaves_no_traceback(here):
     node = here.run()
     node.wait_for((here.folder / "imported").exists, "import")
     assert node.interrupt() == 130
+    assert node.err.endswith("Interrupted.\n")
     assert "Traceback" not in node.err

@@ -72,7 +72,11 @@ class Running:
 
     def interrupt(self) -> int:
         """Ctrl-C; return the exit code."""
-        self.process.send_signal(signal.SIGINT)
+        return self.end(signal.SIGINT)
+
+    def end(self, number: int) -> int:
+        """Send that signal; return the exit code."""
+        self.process.send_signal(number)
         return self.process.wait(LIMIT)
 
 
@@ -93,8 +97,15 @@ class Here:
 
     def process(self, *words: str) -> subprocess.CompletedProcess[str]:
         """The same in a process of its own."""
+        return self._run(str(NEXUS), *words)
+
+    def python(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The Python that ``nexus`` has."""
+        return self._run(sys.executable, *words)
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [NEXUS, *words],
+            command,
             cwd=self.folder,
             env={**os.environ, "COLUMNS": "80"},
             capture_output=True,
