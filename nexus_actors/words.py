@@ -13,6 +13,7 @@ from nexus_actors.errors import did_you_mean
 
 __all__ = [
     "MASK",
+    "counted",
     "mask_url",
     "nearest",
     "plain",
@@ -90,6 +91,11 @@ def _likeness(left: str, right: str) -> float:
 def plain(number: float) -> str:
     """``number`` without an exponent: ``1000000``, not ``1e+06``."""
     return f"{number:.15g}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``"1 fault"``, ``"3 faults"``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def read_boolean(text: str) -> bool | None:

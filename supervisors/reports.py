@@ -94,9 +94,11 @@ class ChildTerminated(Report):
         return logging.INFO if normal else logging.ERROR
 
     def __str__(self) -> str:
-        return f"{self.supervisor}: {self.id!r} ended: {self.reason}; {self._consequence()}"
+        return f"{self.supervisor}: {self.id!r} ended: {self.reason}; {self.consequence}"
 
-    def _consequence(self) -> str:
+    @property
+    def consequence(self) -> str:
+        """What is done about it and by which rule, in words."""
         if self.action == "forget":
             return "it is temporary, so it is not started again"
         if self.action == "leave":

@@ -40,8 +40,8 @@ class ActorCell:
         self.dead_letters = dead_letters
         self.mailbox = Mailbox(name, capacity)
         self.state: ActorState = "starting"
-        self.since = trio.current_time()
-        """Trio's clock: when it came to that."""
+        self.since: float | None = None
+        """Trio's clock: when it came to that; None before anybody said so."""
         self.reason = ""
         """In words: why it is not running. Empty while it is."""
         self.next_try: float | None = None
@@ -107,7 +107,7 @@ class ActorCell:
 
     def enter(self, state: ActorState, reason: str = "", *, next_try: float | None = None) -> None:
         """Change the state. Entering one that takes no messages answers the waiting callers."""
-        if state != self.state:
+        if state != self.state or self.since is None:
             self.since = trio.current_time()
         self.state, self.reason, self.next_try = state, reason, next_try
         self._impatient = self._impatient and state == "waiting"

@@ -1,6 +1,7 @@
-"""The history of an actor: what happened to it, kept so that a person can be told why it is as it is.
+"""The history of an actor: what happened to it, for a person who asks why it is as it is.
 
-It outlives the incarnations, as the cell does. What it keeps is data, put in words when it is read.
+It outlives the incarnations, as the cell does. What it keeps is data, put in words when
+it is read.
 """
 
 from __future__ import annotations

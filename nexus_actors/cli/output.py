@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nexus_actors.errors import Fault
+from nexus_actors.words import counted
 
 __all__ = [
     "FAILED",
@@ -74,11 +75,6 @@ def plain_table(*columns: str, numbers: Iterable[str] = ()) -> Table:
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return table
-
-
-def counted(number: int, noun: str) -> str:
-    """``"1 fault"``, ``"3 faults"``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def why(plugin: Mapping[str, Any]) -> str:

@@ -108,7 +108,11 @@ class Database:
             )
             self._server.claim()
         self._stopping = False
-        self._reason = "PostgreSQL is starting"
+        self._reason = (
+            "PostgreSQL is starting"
+            if self.settings.dsn is None
+            else f"connecting to {shown(self.settings.dsn)}"
+        )
         self.thread = AsyncioThread()
         for engine in self._engines.values():
             engine.pool = self._pool_for(engine)
@@ -173,6 +177,10 @@ class Database:
         await trio.lowlevel.checkpoint()
         while self._state != "ready":
             await self._changed.wait()
+
+    async def wait_changed(self) -> None:
+        """Wait until PostgreSQL is found or lost, or another try has failed."""
+        await self._changed.wait()
 
     def adapter_for(self, plugin: str, *, can_write: bool) -> DatabaseAdapter:
         """The adapter of a plugin: its own schema and connections, made at the first statement.

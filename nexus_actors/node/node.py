@@ -39,7 +39,7 @@ from nexus_actors.node.level import PluginsLevel
 from nexus_actors.node.pages import add_pages
 from nexus_actors.plugin.building import Builder
 from nexus_actors.plugin.granted import PluginContext
-from nexus_actors.plugin.keeper import Keeper
+from nexus_actors.plugin.keeper import Keeper, WaitForNeeds
 from nexus_actors.plugin.loader import LoadedPlugin, Plan, routes_of
 from nexus_actors.plugin.outermost import node_middleware_of, within_its_time
 from nexus_actors.plugin.ports import PluginEndpoint, PluginSubscriber
@@ -354,24 +354,25 @@ class Node:
 
         return build
 
-    def _needs_of(self, plugin: LoadedPlugin) -> Callable[[ActorCell], Any]:
-        async def wait(cell: ActorCell) -> None:
+    def _needs_of(self, plugin: LoadedPlugin) -> WaitForNeeds:
+        async def wait(waits: Callable[[str], None]) -> None:
             for name in plugin.manifest.requires:
                 other = self.registry.cell(name)
                 while other.state != "running":
-                    cell.enter("waiting", f"plugin {name}, which is {other.state}")
+                    waits(f"plugin {name}, which is {other.state}")
                     await other.wait_changed()
             database = self.database
-            if database is not None and _wants_database(plugin) and database.state != "ready":
-                cell.enter("waiting", f"database: {database.reason}")
-                await database.wait_ready()
+            if database is not None and _wants_database(plugin):
+                while database.state != "ready":
+                    waits(f"database: {database.reason}")
+                    await database.wait_changed()
 
         return wait
 
     def _add_refused(self, name: str, why: str) -> None:
         cell = ActorCell(name, self.dead_letters)
         cell.methods = ANY_METHOD
-        cell.enter("failed", why)
+        cell.state, cell.reason = "failed", why  # there is no clock yet, and nobody to be told
         self.registry.register(cell)
 
     def _bury_event(self, lost: Undelivered) -> None:

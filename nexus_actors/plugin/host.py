@@ -33,6 +33,11 @@ class HttpCall:
     entry: RouteEntry
     request: Request
 
+    @property
+    def about(self) -> str:
+        """In a word, for reports: the route, not the path, which a client chose."""
+        return f"{self.entry.mark.method} {self.entry.mark.path}"
+
 
 @attrs.frozen
 class SocketCall:
@@ -41,6 +46,11 @@ class SocketCall:
     entry: RouteEntry
     socket: WebSocket
 
+    @property
+    def about(self) -> str:
+        """In a word, for reports."""
+        return f"websocket {self.entry.mark.path}"
+
 
 @attrs.frozen
 class EventCall:
@@ -48,6 +58,11 @@ class EventCall:
 
     entry: EventEntry
     event: Any
+
+    @property
+    def about(self) -> str:
+        """In a word, for reports."""
+        return str(self.event.type)
 
 
 class PluginHost:

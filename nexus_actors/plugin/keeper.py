@@ -12,31 +12,27 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import trio
 
-from nexus_actors import log
 from nexus_actors.actors import ActorCell, Limits, run_incarnation
-from nexus_actors.actors.faults import HandlerTimeout, collapse, failure_of, has_cancelled
-from nexus_actors.errors import Invalid
+from nexus_actors.actors.cell import PATIENCE
+from nexus_actors.actors.faults import HandlerTimeout, collapse, has_cancelled
 from nexus_actors.plugin.building import Builder, Built
 from nexus_actors.plugin.compartment import Compartment, Owner, open_compartment
 from nexus_actors.plugin.host import PluginHost
 from nexus_actors.plugin.loader import LoadedPlugin
+from nexus_actors.plugin.telling import Teller
 from nexus_actors.services import injecting
 from nexus_actors.services.container import Container
 from nexus_actors.services.service import Service
-from nexus_actors.words import shown_path
 from supervisors import (
     SHUTDOWN,
     Backoff,
     Child,
     ChildSpec,
-    ChildTerminated,
     Exit,
-    Failure,
     Report,
     StartFailed,
     Supervisor,
@@ -44,7 +40,7 @@ from supervisors import (
     pause,
 )
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "WaitForNeeds"]
 
 START = 30.0
 """Seconds ``initialize`` may take, of a plugin and of each service."""
@@ -55,8 +51,15 @@ PAUSES = Backoff(first=1.0, factor=2.0, maximum=300.0)
 """Between tries to bring back a plugin that gave up: 1 s, 2 s, 4 s, ... 5 min."""
 
 
+WaitForNeeds = Callable[[Callable[[str], None]], Awaitable[None]]
+"""Returns once what a plugin needs is there; calls its argument with what it waits for."""
+
+
 class _NewService(Exception):
     """A later incarnation named a service that the subtree does not have: it is built anew."""
+
+
+_NEW_SERVICE = f"{_NewService.__module__}.{_NewService.__qualname__}"
 
 
 class Keeper:
@@ -67,13 +70,14 @@ class Keeper:
         loaded: LoadedPlugin,
         cell: ActorCell,
         builder: Callable[[], Builder],
-        wait_for_needs: Callable[[ActorCell], Awaitable[None]],
+        wait_for_needs: WaitForNeeds,
         rng: random.Random | None = None,
         start_timeout: float = START,
     ) -> None:
         """``builder`` makes a :class:`Builder` for each life of the subtree. ``wait_for_needs``
-        returns once the plugins it requires run and its database is there. ``start_timeout``
-        (seconds) bounds ``initialize``, the plugin's and each service's."""
+        returns once the plugins it requires run and its database is there; it calls what it is
+        given with what it waits for. ``start_timeout`` (seconds) bounds ``initialize``, the
+        plugin's and each service's."""
         self._start_timeout = loaded.manifest.deadlines.initialize or start_timeout
         self._loaded = loaded
         self._cell = cell
@@ -89,8 +93,7 @@ class Keeper:
         self._stop_asked = trio.Event()
         self._running = False
         self._ended = trio.Event()
-        self._last_crash = ""
-        self._logger = log.plugin_logger(loaded.manifest.name)
+        self._teller = Teller(cell, loaded.found.folder)
 
     async def run(self, child: Child) -> None:
         """The function of the keeper's child spec; returns when it was asked to stop."""
@@ -138,7 +141,7 @@ class Keeper:
     async def _keep(self) -> None:
         tries = 0
         while True:
-            await self._wait_for_needs(self._cell)
+            await self._wait()
             # only the first try keeps the node from being ready
             again = tries or self._cell.incarnation
             self._cell.enter("restarting" if again else "starting")
@@ -151,7 +154,7 @@ class Keeper:
                 continue
             if self._loaded.manifest.supervision.restart == "temporary":
                 # never again, says the word
-                self._cell.enter("stopped", why)
+                self._teller.ended(why)
                 await trio.sleep_forever()
             came_up = self._cell.incarnation > before
             if came_up and trio.current_time() - began >= _CALM:
@@ -159,14 +162,20 @@ class Keeper:
             tries += 1
             await self._pause(tries, "suspended" if self._cell.incarnation else "failed", why)
 
-    async def _pause(self, tries: int, state: str, why: str) -> None:
+    async def _wait(self) -> None:
+        """Wait for what it needs. When that takes long, its callers no longer wait with it."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._lose_patience)
+            await self._wait_for_needs(self._teller.waits)
+            nursery.cancel_scope.cancel()
+
+    async def _lose_patience(self) -> None:
+        await trio.sleep(PATIENCE)
+        self._cell.lose_patience()
+
+    async def _pause(self, tries: int, state: Literal["suspended", "failed"], why: str) -> None:
         seconds = pause(self._backoff(), tries, self._rng)
-        self._cell.enter(
-            "suspended" if state == "suspended" else "failed",
-            why,
-            next_try=trio.current_time() + seconds,
-        )
-        self._logger.error(f"{state}: {why}; next try in {seconds:.1f} s")
+        self._teller.down(state, why, tries, seconds)
         await trio.sleep(seconds)
 
     def _backoff(self) -> Backoff:
@@ -176,7 +185,7 @@ class Keeper:
         """Run the subtree until it ends; return why it gave up, None to build it anew at once."""
         builder = self._builder()
         manifest = self._loaded.manifest
-        self._last_crash = ""
+        self._teller.begin()
         try:
             async with open_compartment(self._loaded.library, manifest.name) as compartment:
                 return await self._run_subtree(builder, compartment)
@@ -188,7 +197,8 @@ class Keeper:
                 return None
             # an asyncio loop that broke, or __init__ of the plugin that raised
             self._cell.crashes += 1
-            return self._in_words(error)
+            self._teller.broke(error)
+            return self._teller.last_crash
 
     async def _run_subtree(self, builder: Builder, compartment: Compartment) -> str | None:
         first: list[Built] = [await builder.build(compartment)]
@@ -240,7 +250,7 @@ class Keeper:
             try:
                 self._ref = await nursery.start(supervisor.run)
             except StartFailed as failed:
-                return self._last_crash or str(failed)
+                return self._teller.last_crash or str(failed)
             assert self._ref is not None
             if self._cell.ending:  # the request came while it started
                 await self._ref.stop()
@@ -251,7 +261,8 @@ class Keeper:
         if self._cell.ending:
             return None
         limit = f"more than {supervision.intensity} restarts in {supervision.period:g} s"
-        return f"{limit}; the last crash: {self._last_crash}" if self._last_crash else str(reason)
+        last = self._teller.last_crash
+        return f"{limit}; the last crash: {last}" if last else str(reason)
 
     @contextmanager
     def _starting(self, child: Child) -> Iterator[None]:
@@ -288,30 +299,10 @@ class Keeper:
         )
 
     def _on_report(self, report: Report) -> None:
-        if isinstance(report, ChildTerminated):
-            if report.reason.abnormal:
-                self._last_crash = str(report.reason)
-            if report.id == "plugin" and report.action in ("leave", "forget"):
-                # transient or temporary: nobody starts it again, and its callers learn it at once
-                self._cell.enter("stopped", f"{report.restart}: {report.reason}")
         reason = getattr(report, "reason", None)
         failure = getattr(reason, "failure", None)
-        if failure is not None:
-            self._last_crash = self._told(failure)
-        self._logger.log(report.level, str(report))
-
-    def _in_words(self, error: BaseException) -> str:
-        if isinstance(error, Invalid):
-            return "; ".join(map(str, error.faults))
-        return self._told(failure_of(error))
-
-    def _told(self, failure: Failure) -> str:
-        """One line about a failure, with the innermost place in the plugin's own files."""
-        folder = self._loaded.found.folder
-        for file, line, _ in reversed(failure.triples):
-            if folder is not None and Path(file).is_relative_to(folder.resolve()):
-                return f"{failure} ({shown_path(Path(file))}:{line})"
-        return str(failure)
+        if failure is None or failure.type != _NEW_SERVICE:  # that one is no failure
+            self._teller.on_report(report)
 
 
 def _service_spec(
