@@ -27,7 +27,7 @@ def test_a_new_plugin_has_no_faults_and_its_tests_pass_also_beside_another(here)
         check=False,
     )
     assert tests.returncode == 0, tests.stdout + tests.stderr
-    assert "7 passed" in tests.stdout
+    assert "10 passed" in tests.stdout
 
 
 def test_nothing_of_the_template_is_left_in_it(here):

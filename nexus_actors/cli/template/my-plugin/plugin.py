@@ -11,7 +11,13 @@ from nexus_actors.plugin import Plugin
 class NewItem:
     """The body of POST /my-plugin/items. Any other is refused with 422, all its faults named."""
 
-    name: str
+    name: str = attrs.field()
+
+    @name.validator
+    def check_name(self, attribute, value):
+        # Clients may send any text; PostgreSQL takes all but the null character.
+        if not value.strip() or len(value) > 200 or "\0" in value:
+            raise ValueError("'name' must be 1 to 200 characters, not blank, none of them null")
 
 
 class MyPlugin(Plugin):

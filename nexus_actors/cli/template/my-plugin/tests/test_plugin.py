@@ -46,9 +46,13 @@ class TestInANode:
         listed = await client.get("/my-plugin/items")
         assert listed.json() == {"items": [{"id": 1, "name": "a lamp"}]}
 
-    async def test_a_body_with_faults_is_refused(self, client):
-        response = await client.post("/my-plugin/items", json={"nmae": "a lamp"})
+    @pytest.mark.parametrize(
+        "body", [{"nmae": "a lamp"}, {"name": 7}, {"name": " "}, {"name": "a\0b"}]
+    )
+    async def test_a_body_with_faults_is_refused(self, client, body):
+        response = await client.post("/my-plugin/items", json=body)
         assert response.status_code == 422
+        assert "body.name" in [fault["path"] for fault in response.json()["errors"]]
 
     async def test_an_event_adds_a_greeting(self, app, client):
         await app.emit_event("user.created", {"username": "ada"})
