@@ -247,18 +247,21 @@ class FrontEnd(QuartTrio):
             finally:
                 self._in_hand.discard(scope)
                 incoming.on_disconnect = None
-        if self._cut:
-            return problem(
-                503,
-                "the node is stopping and did not get to an answer",
-                headers={"Retry-After": "1"},
-                request_id=request.id,
-            )
-        if exchange.gone:
+        if exchange.gone and not self._cut:
             return None
-        if exchange.reading_body:
-            return problem(408, "the body did not arrive in time", request_id=request.id)
-        return problem(504, "there was no reply in time", request_id=request.id)
+        if self._cut:
+            status, detail = 503, "the node is stopping and did not get to an answer"
+        elif exchange.reading_body:
+            status, detail = 408, "the body did not arrive in time"
+        else:
+            status, detail = 504, "there was no reply in time"
+        return problem(
+            status,
+            detail,
+            headers={"Retry-After": "1"} if status == 503 else {},
+            request_id=request.id,
+            instance=request.path,
+        )
 
     def _fault(self, error: BaseException, request: RequestHead) -> Response:
         """The answer to an error; one that nobody meant is logged under the request's id."""

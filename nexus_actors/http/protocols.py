@@ -281,7 +281,10 @@ class Http1(H11Protocol):
     async def refuse(self, status: int, detail: str) -> None:
         """Answer with a problem without asking the app, and close, where no answer has begun."""
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            response = problem(status, detail, request_id=new_request_id())
+            scope = getattr(self.stream, "scope", None) or {}  # where the head was read
+            response = problem(
+                status, detail, request_id=new_request_id(), instance=scope.get("path", "")
+            )
             if status == 426:
                 response.headers["Sec-WebSocket-Version"] = "13"
             headers = [

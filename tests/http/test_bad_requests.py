@@ -364,6 +364,7 @@ async def test_a_body_that_stops_coming_is_408(serve_routes, route, monkeypatch)
     await client.post("/echo", b"{", length=10)
     reply = await client.response()
     assert reply.status == 408
+    assert reply.problem["instance"] == "/echo"
     assert await client.ended()
 
 
@@ -374,6 +375,7 @@ async def test_a_body_that_takes_longer_than_the_reply_may_is_408(serve_routes, 
     reply = await client.response()
     assert reply.status == 408
     assert reply.problem["detail"] == "the body did not arrive in time"
+    assert reply.problem["instance"] == "/echo"
 
 
 async def test_an_absolute_address_is_answered_like_its_path(served):

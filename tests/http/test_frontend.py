@@ -282,6 +282,7 @@ async def test_no_reply_in_time_is_504_and_the_handler_is_cancelled(serve_routes
     reply = await client.response()
     assert reply.status == 504
     assert reply.problem["detail"] == "there was no reply in time"
+    assert reply.problem["instance"] == "/hang"
     assert hang.cancelled.is_set()
 
 

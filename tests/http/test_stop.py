@@ -92,6 +92,7 @@ async def test_what_does_not_end_within_the_drain_is_answered_503(serve_routes, 
         assert (reply.status, reply.headers["connection"]) == (503, "close")
         assert reply.headers["retry-after"] == "1"
         assert reply.problem["detail"] == "the node is stopping and did not get to an answer"
+        assert reply.problem["instance"] == "/hang"
         await client.aclose()
     with trio.fail_after(SOON):
         await done.wait()
