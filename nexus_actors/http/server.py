@@ -20,7 +20,7 @@ from nexus_actors.errors import Fault, Invalid
 from nexus_actors.http.connection import Connection
 from nexus_actors.http.errors import problem
 
-__all__ = ["Application", "Server", "serve"]
+__all__ = ["Application", "Server", "check_bind", "serve"]
 
 BACKLOG = 512
 """Connections that the kernel keeps until we accept them."""
@@ -237,6 +237,17 @@ async def serve(
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(real.removeprefix("unix:"))
         server._stopped.set()
+
+
+async def check_bind(bind: str) -> None:
+    """Look whether ``host:port`` can be listened on just now, and leave it.
+
+    Raises:
+        Invalid: it cannot, with the reason and what to do.
+    """
+    listeners, _ = await _open_listeners(bind)
+    for listener in listeners:
+        listener.socket.close()
 
 
 def _hypercorn_config(settings: HttpSettings) -> Config:

@@ -14,6 +14,7 @@ The kernel (registry, event bus, dead letters, router) is plain objects: it has 
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +32,7 @@ from nexus_actors.errors import Fault, Invalid, NexusError
 from nexus_actors.events.bus import EventBus, Undelivered
 from nexus_actors.http.frontend import FrontEnd
 from nexus_actors.http.router import Route, Router
-from nexus_actors.http.server import Server, serve
+from nexus_actors.http.server import Server, check_bind, serve
 from nexus_actors.middleware.base import MiddlewareLike
 from nexus_actors.node.control import add_control_pages, control_bind
 from nexus_actors.node.health import Phase
@@ -167,6 +168,7 @@ class Node:
         Raises:
             CannotStart: an address is taken, the data folder is in use, ...
         """
+        await self._check_places()
         supervisor = Supervisor(self._children(), name="node", on_report=self._on_report)
         async with trio.open_nursery() as nursery:
             try:
@@ -209,6 +211,29 @@ class Node:
         await self._hurry.wait()
         scope.cancel()
 
+    async def _check_places(self) -> None:
+        """Look before anything starts whether the node has its address and its data folder.
+
+        Raises:
+            CannotStart: one of them cannot be had; with the reasons for both.
+        """
+        faults: list[Fault] = []
+        try:
+            await check_bind(self.settings.http.bind)
+        except Invalid as invalid:
+            faults += invalid.faults
+        if self._control:
+            data = self.settings.data_dir
+            try:
+                control_bind(data)
+            except Invalid as invalid:
+                faults += invalid.faults
+            else:
+                if not os.access(data, os.W_OK | os.X_OK):
+                    faults.append(Fault("node.data", f"{data} may not be written to", "use --data"))
+        if faults:
+            raise CannotStart("\n".join(map(str, faults)))
+
     # -- its tree --------------------------------------------------------------------------------
 
     def _children(self) -> list[ChildSpec]:
@@ -249,7 +274,7 @@ class Node:
     # -- its parts -------------------------------------------------------------------------------
 
     def _make_database(self, options: DatabaseOptions | None) -> Database | None:
-        if options is None and not any(map(_wants_database, self.plan.plugins)):
+        if options is None and not any(plugin.wants_database for plugin in self.plan.plugins):
             return None
         return Database(
             options
@@ -293,7 +318,7 @@ class Node:
                 middleware = node_middleware_of(plugin.kind, Proxy(address, caller="front end"))
             except Invalid as invalid:
                 faults += invalid.faults
-        if _wants_database(plugin):
+        if plugin.wants_database:
             if self.database is None:
                 faults.append(
                     Fault(
@@ -362,7 +387,7 @@ class Node:
                     waits(f"plugin {name}, which is {other.state}")
                     await other.wait_changed()
             database = self.database
-            if database is not None and _wants_database(plugin):
+            if database is not None and plugin.wants_database:
                 while database.state != "ready":
                     waits(f"database: {database.reason}")
                     await database.wait_changed()
@@ -391,10 +416,6 @@ def _log_request(
     _access.debug(
         f"{method} {path} {status}", seconds=round(seconds, 6), request_id=request_id, plugin=plugin
     )
-
-
-def _wants_database(plugin: LoadedPlugin) -> bool:
-    return plugin.manifest.permissions.allows("database:read")
 
 
 def _serve_at(app: Any, settings: Settings, bind: str) -> Any:

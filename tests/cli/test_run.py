@@ -85,8 +85,15 @@ def test_a_node_shows_its_plugins_answers_for_them_and_stops_at_ctrl_c(here):
     assert gone.stderr.startswith("no node runs in .nexus: start one with `nexus run`")
 
 
-def test_a_node_whose_port_is_taken_says_so(here):
-    here.plugin("counter", COUNTER, permissions=EVENTS)
+STARTS = """
+    async def initialize(self):
+        open("started", "w")
+"""
+
+
+def test_a_node_whose_port_is_taken_says_so_before_anything_starts(here):
+    here.plugin("early", STARTS)
+    here.plugin("keeper", permissions=["database:read"])
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         second = here.process("run", "--bind", f"127.0.0.1:{port}")
@@ -95,10 +102,12 @@ def test_a_node_whose_port_is_taken_says_so(here):
     assert words in second.stderr
     assert "Traceback" not in second.stderr
     assert not second.stdout
+    assert not (here.folder / "started").exists()
+    assert not (here.folder / ".nexus" / "postgres").exists()
 
 
-def test_a_node_whose_data_folder_is_taken_says_so(here):
-    here.plugin("counter", COUNTER, permissions=EVENTS)
+def test_a_node_whose_data_folder_is_taken_says_so_before_anything_starts(here):
+    here.plugin("early", STARTS)
     (here.folder / ".nexus").mkdir()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(here.folder / ".nexus" / "nexus.sock"))
@@ -107,6 +116,20 @@ def test_a_node_whose_data_folder_is_taken_says_so(here):
     assert second.returncode == 1
     assert "cannot start: node.data: another node runs on" in second.stderr
     assert "Traceback" not in second.stderr
+    assert not (here.folder / "started").exists()
+
+
+def test_a_taken_port_and_a_data_folder_that_is_none_are_named_together(here):
+    here.plugin("early", STARTS)
+    (here.folder / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        bind = f"127.0.0.1:{other.getsockname()[1]}"
+        done = here.process("run", "--bind", bind, "--data", "file")
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"cannot start: http.bind: {bind} is in use (")
+    assert second.startswith("node.data: ")
+    assert second.endswith("/file cannot be made: File exists (use --data)")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,15 @@ async def test_a_client_that_does_nothing_does_not_delay_the_stop(
     await connection.aclose()
 
 
-async def test_an_address_in_use_is_said_and_what_had_started_is_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("late", "state"), [(False, "starting"), (True, "stopped")])
+async def test_an_address_in_use_is_said_and_what_had_started_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool, state: str
+) -> None:
+    async def finds_nothing(bind: str) -> None:
+        """It is taken between the look and the start."""
+
+    if late:
+        monkeypatch.setattr("nexus_actors.node.node.check_bind", finds_nothing)
     write_plugin(tmp_path / "plugins", "well", WELL)
     async with node_here(tmp_path / "plugins") as node:
         assert node.server is not None
@@ -112,6 +120,23 @@ async def test_an_address_in_use_is_said_and_what_had_started_is_stopped(tmp_pat
         second = Node(told, load_plugins(told), control=False)
         with trio.fail_after(10), pytest.raises(CannotStart, match="is in use .*--bind"):
             await second.run()
-        assert [cell.state for cell in second.cells()] == ["stopped"]
+        assert [cell.state for cell in second.cells()] == [state]
         async with client_of(node) as client:
             assert (await client.get("/well")).status_code == 200
+
+
+async def test_a_data_folder_that_may_not_be_written_to_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plugin(tmp_path / "plugins", "well", WELL)
+    settings = Settings(
+        node=NodeSettings(
+            plugins=(tmp_path / "plugins",), installed_plugins=False, data=tmp_path / "data"
+        ),
+        http=HttpSettings(bind="127.0.0.1:0"),
+    )
+    node = Node(settings, load_plugins(settings))
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path / "data")
+    with pytest.raises(CannotStart, match=r"^node\.data: .*/data may not be written to"):
+        await node.run()
+    assert node.cells()[0].state == "starting"
