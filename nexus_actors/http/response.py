@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from werkzeug.http import dump_cookie
+from werkzeug.urls import iri_to_uri
 
 from nexus_actors.http.encoding import encode_json
 from nexus_actors.http.fields import Headers, Pairs
@@ -76,9 +77,14 @@ class Response:
 
     @classmethod
     def redirect(cls, url: str, status: int = 303, headers: Pairs | None = None) -> Response:
-        """Send the client elsewhere: 303 by GET, 307 by the same method, 301 and 308 for ever."""
+        """Send the client elsewhere: 303 by GET, 307 by the same method, 301 and 308 for ever.
+
+        What a header cannot hold of ``url``, such as blanks and other scripts, is percent-encoded;
+        what is encoded already stays as it is.
+        """
         response = Response(b"", status, headers)
-        response.headers["Location"] = url
+        response.headers["Location"] = url  # refuses line breaks, which the next line would drop
+        response.headers["Location"] = iri_to_uri(url)
         return response
 
     @classmethod

@@ -231,6 +231,26 @@ def test_shorthands():
         StreamingResponse([1])
 
 
+@pytest.mark.parametrize(
+    ("url", "location"),
+    [
+        ("/lämp a?x=ü y#é", "/l%C3%A4mp%20a?x=%C3%BC%20y#%C3%A9"),
+        ("/a%2Fb%20c?x=1&y=%26%C3%A4", "/a%2Fb%20c?x=1&y=%26%C3%A4"),
+        ("https://exämple.org:8443/日本", "https://xn--exmple-cua.org:8443/%E6%97%A5%E6%9C%AC"),
+        ('/a"b<c>', "/a%22b%3Cc%3E"),
+    ],
+)
+def test_the_address_of_a_redirect_is_percent_encoded_where_it_is_not_yet(url, location):
+    assert Response.redirect(url).headers["location"] == location
+    assert (b"location", location.encode("ascii")) in Response.redirect(url).to_wire()
+
+
+@pytest.mark.parametrize("url", ["/a\r\nSet-Cookie: b", "/a\nb", "/a\0"])
+def test_the_address_of_a_redirect_has_no_line_breaks(url):
+    with pytest.raises(ValueError, match="Location"):
+        Response.redirect(url)
+
+
 def test_a_cookie_is_safe_unless_said_otherwise():
     response = Response("x")
     response.set_cookie("a", "b c", max_age=5)
