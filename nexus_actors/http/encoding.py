@@ -49,7 +49,7 @@ def encode_json(value: Any, *, place: str = "the reply") -> bytes:
 
 
 def decode_json(data: bytes, *, what: str = "the body") -> Any:
-    """The value that ``data`` is JSON for.
+    """The value that ``data`` is JSON for. Of a key that comes twice, the last value counts.
 
     Raises:
         HTTPError: 400, with line and column, where it is not JSON.
@@ -58,8 +58,8 @@ def decode_json(data: bytes, *, what: str = "the body") -> Any:
         raise HTTPError(400, f"{what} is empty, JSON was expected")
     try:
         return _decoder.decode(data)
-    except UnicodeDecodeError as error:
-        raise HTTPError(400, f"{what} is not UTF-8: {error.reason} at byte {error.start}") from None
+    except UnicodeDecodeError:
+        raise HTTPError(400, f"{what} is not UTF-8: {_not_utf8(data)}") from None
     except RecursionError:
         raise HTTPError(400, f"{what} is nested too deeply") from None
     except msgspec.DecodeError as error:
@@ -146,13 +146,48 @@ _BYTE = re.compile(r"^(?:JSON is malformed: )?(?P<why>.*?) ?\(byte (?P<byte>\d+)
 def _with_position(data: bytes, message: str) -> str:
     """In: ``JSON is malformed: bad escape (byte 5)``. Ret: ``bad escape at line 1, column 6``."""
     match = _BYTE.match(message)
-    if match is None:  # truncated: the fault is where the data ends
+    half = _lone_surrogate(data) if match is None or "surrogate" in message else None
+    if half is not None:
+        escape = half[0].decode()
+        why = f"{escape} is half of a character and the other half is missing,"
+        offset = half.start()
+    elif match is None:  # truncated: the fault is where the data ends
         why, offset = "it ends too early", len(data)
     else:
         why, offset = match["why"], min(int(match["byte"]), len(data))
         if why == "trailing characters":  # told one too far, unlike all others
             offset -= 1
+    return f"{why} at {_place(data, offset)}"
+
+
+def _place(data: bytes, offset: int) -> str:
     before = data[:offset].decode("utf-8", "replace")
     line = before.count("\n") + 1
     column = len(before) - (before.rfind("\n") + 1) + 1
-    return f"{why} at line {line}, column {column}"
+    return f"line {line}, column {column}"
+
+
+def _not_utf8(data: bytes) -> str:
+    """In: ``"a<ff>"``. Ret: ``invalid start byte, byte 2 (0xff) at line 1, column 3``."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:  # msgspec's own counts within the string
+        start = error.start
+        return f"{error.reason}, byte {start} (0x{data[start]:02x}) at {_place(data, start)}"
+    return "it has a string that is none"
+
+
+_SURROGATE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair, which is fine
+    rb"|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
+_CUT_OFF = re.compile(rb"(\\(u[0-9a-fA-F]{0,3})?)?\Z")
+
+
+def _lone_surrogate(data: bytes) -> re.Match[bytes] | None:
+    """The first escape that is half of a pair. msgspec takes it for the end of the data."""
+    for match in _SURROGATE.finditer(data):
+        if match["lone"]:
+            return None if _CUT_OFF.match(data, match.end()) else match
+    return None

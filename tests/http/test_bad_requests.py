@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import attrs
@@ -131,7 +132,21 @@ async def test_a_websockets_path_asked_by_get_is_426(served):
         (b'{"a": ', "it ends too early at line 1, column 7"),
         (b'{"a": 1} x', "at line 1, column 10"),
         (b'{"a": NaN}', "at line 1, column 7"),
-        (b'"\xff"', "is not UTF-8"),
+        (
+            b'{"name":\n "a\xffb"}',
+            "the body is not UTF-8: invalid start byte, byte 12 (0xff) at line 2, column 4",
+        ),
+        (b'"\xc3\xa4\xed\xa0\x80"', "invalid continuation byte, byte 3 (0xed) at line 1, column 3"),
+        (
+            rb'{"name": "\\ud800 \ud800b"}',
+            r"the body is not JSON: \ud800 is half of a character and the other half is missing, "
+            "at line 1, column 19",
+        ),
+        (rb'"\ud83d\ude00 \uDC00"', r"\uDC00 is half of a character"),
+        (rb'"\ud800\ud800"', r"\ud800 is half of a character"),
+        (rb'"\ud800\n"', r"\ud800 is half of a character"),
+        (rb'"\ud83d', "it ends too early at line 1, column 8"),
+        (rb'"\ud83d\ude', "it ends too early at line 1, column 12"),
         (b'"\x00"', "at line 1, column 2"),
     ],
 )
@@ -142,6 +157,12 @@ async def test_malformed_json_is_400_with_its_position(served, body, detail):
     assert reply.status == 400
     assert detail in reply.problem["detail"]
     await still_usable(client)
+
+
+async def test_of_a_key_that_comes_twice_in_json_the_last_counts(served):
+    client = await served.connect()
+    await client.post("/echo", b'{"a": 1, "a": 2}')
+    assert json.loads((await client.response()).body) == {"a": 2}
 
 
 async def test_json_nested_too_deeply_is_400(serve_routes, route):
