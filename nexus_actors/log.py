@@ -236,7 +236,9 @@ class _Said:
         self.logger = record.name
         self.message = _message(record)
         self.time = datetime.fromtimestamp(record.created, UTC)
-        self.traceback = _traceback(record, formatter)
+        told = fields.pop("traceback", "")
+        """The places of something that was raised and is no longer there, in words."""
+        self.traceback = _traceback(record, formatter) or str(told)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -93,9 +93,9 @@ def plain(number: float) -> str:
     return f"{number:.15g}"
 
 
-def counted(number: int, noun: str) -> str:
-    """``"1 fault"``, ``"3 faults"``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``"1 fault"``, ``"3 faults"``; ``plural`` for words that want more than an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def read_boolean(text: str) -> bool | None:

@@ -221,23 +221,38 @@ def _describe_collapsed(exc: BaseException) -> Failure:
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         groups.append(exc)
         exc = exc.exceptions[0]
-    failure = _describe(exc, "", 0)
+    failure = _describe(exc, "", ())
     if not groups:
         return failure
-    held = tuple(_describe(group, "group", MAX_DEPTH) for group in groups)
+    held = tuple(_described(group, "group") for group in groups)
     return attrs.evolve(failure, causes=failure.causes + held)
 
 
-def _describe(exc: BaseException, relation: Relation, depth: int) -> Failure:
-    causes: list[Failure] = []
-    if depth < MAX_DEPTH:
-        if exc.__cause__ is not None:
-            causes.append(_describe(exc.__cause__, "cause", depth + 1))
-        elif exc.__context__ is not None and not exc.__suppress_context__:
-            causes.append(_describe(exc.__context__, "context", depth + 1))
-        if isinstance(exc, BaseExceptionGroup):
-            causes += [_describe(member, "member", depth + 1) for member in exc.exceptions]
-    return Failure(_type_name(exc), _message(exc), _triples(exc), tuple(causes), relation)
+def _describe(exc: BaseException, relation: Relation, path: tuple[BaseException, ...]) -> Failure:
+    """``path`` has what it is a cause of, outermost first: exceptions can go in circles."""
+    path = (*path, exc)
+    related: list[tuple[BaseException, Relation]] = []
+    if exc.__cause__ is not None:
+        related.append((exc.__cause__, "cause"))
+    elif exc.__context__ is not None and not exc.__suppress_context__:
+        related.append((exc.__context__, "context"))
+    if isinstance(exc, BaseExceptionGroup):
+        related += [(member, "member") for member in exc.exceptions]
+    if len(path) > MAX_DEPTH:
+        related.clear()
+    return _described(
+        exc,
+        relation,
+        tuple(
+            _describe(each, how, path)
+            for each, how in related
+            if not any(each is above for above in path)
+        ),
+    )
+
+
+def _described(exc: BaseException, relation: Relation, causes: tuple[Failure, ...] = ()) -> Failure:
+    return Failure(_type_name(exc), _message(exc), _triples(exc), causes, relation)
 
 
 def _type_name(exc: BaseException) -> str:

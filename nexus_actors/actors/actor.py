@@ -330,22 +330,21 @@ class Incarnation:
         self, message: Message, began: float, ending: str, error: BaseException | None = None
     ) -> None:
         """Log and count a handler that had not answered when the time for it was up."""
+        took = f"{ending} after {trio.current_time() - began:.3g} s"
+        why = f"{took}: the time for its answer was up"
         self._cell.faults += 1
-        fields = {"route": message.route} if message.route else {}
+        self._cell.history.add_fault(_faulted(message, why, error))
+        fields = {"route": message.about} if message.about else {}
         if error is not None:
             fields["error"] = _words(error)
-        self._logger().warning(
-            f"{message.handler or message.kind} {ending} after "
-            f"{trio.current_time() - began:.3g} s: the time for its answer was up",
-            **fields,
-        )
+        self._logger().warning(f"{message.handler or message.kind} {why}", **fields)
 
     def _failed(self, message: Message, error: BaseException) -> None:
         verdict = judge(error, message.reply is not None, message.on_error)
         if verdict.fault:
             if not verdict.crash:
                 self._cell.faults += 1
-                self._cell.history.add_fault(_faulted(message, error))
+                self._cell.history.add_fault(_faulted(message, _words(error), error))
             self._logger().error(
                 f"{message.handler or message.kind} failed: {_words(error)}",
                 exc_info=error,
@@ -450,11 +449,12 @@ class Incarnation:
         return log.plugin_logger(self._cell.name)
 
 
-def _faulted(message: Message, error: BaseException) -> Faulted:
+def _faulted(message: Message, why: str, error: BaseException | None) -> Faulted:
     return Faulted(
         time=trio.current_time(),
         handling=message.words(),
-        failure=failure_of(error),
+        why=why,
+        failure=None if error is None else failure_of(error),
         request_id=message.request_id,
     )
 

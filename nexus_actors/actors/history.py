@@ -39,12 +39,14 @@ class Faulted:
     time: float
     handling: str
     """The message that was being handled, in words."""
-    failure: Failure
+    why: str
+    failure: Failure | None
+    """What was raised; None where it was late."""
     request_id: str = ""
 
     def __str__(self) -> str:
         request = f" (request {self.request_id})" if self.request_id else ""
-        return f"failed on {self.handling}: {self.failure}{request}; its caller got the fault"
+        return f"failed on {self.handling}: {self.why}{request}"
 
 
 class History:

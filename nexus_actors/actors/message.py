@@ -57,7 +57,6 @@ class Message:
         "payload",
         "reply",
         "request_id",
-        "route",
         "scope",
         "sender",
         "taken",
@@ -77,7 +76,6 @@ class Message:
         on_error: Literal["restart", "reply"] | None = None,
         chain: tuple[str, ...] = (),
         request_id: str = "",
-        route: str = "",
         discard: Callable[[Any], None] | None = None,
     ) -> None:
         self.number = next(_numbers)
@@ -92,8 +90,6 @@ class Message:
         self.on_error = on_error
         self.chain = chain
         self.request_id = request_id
-        self.route = route
-        """``GET /items/{id}``, where it is a request: what a log line calls it by."""
         self.discard = discard
         """What to do with an answer that nobody takes, because the caller gave up just then."""
         self.taken = False

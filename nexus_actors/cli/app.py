@@ -129,6 +129,27 @@ def check(*dirs: Path, config: _Config = None) -> int:
 
 
 @app.command
+def why(
+    name: str,
+    /,
+    *,
+    json: Annotated[bool, Parameter(help="As JSON, for programs.", negative=())] = False,
+    config: _Config = None,
+    data: _Data = None,
+) -> int:
+    """Tell why a plugin of the running node is as it is, and what happened to it.
+
+    Parameters
+    ----------
+    name
+        The plugin.
+    """
+    from nexus_actors.cli.why import explain_plugin
+
+    return explain_plugin(name, {"config": config, "data": data}, as_json=json)
+
+
+@app.command
 def plugins(
     *,
     json: Annotated[bool, Parameter(help="As JSON, for programs.", negative=())] = False,

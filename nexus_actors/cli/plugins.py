@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.text import Text
 
+from nexus_actors.cli.asking import NoNode, ask_node
 from nexus_actors.cli.output import FAILED, OK, errors, out, state_text, why
 from nexus_actors.config import load_settings
-from nexus_actors.errors import NexusError
-from nexus_actors.node.control import control_path
-from nexus_actors.words import shown_path
 
-__all__ = ["NoNode", "ask_node", "show_plugins"]
+__all__ = ["show_plugins"]
 
 
 _NUMBERS = ("incarnation", "crashes", "waiting")
-
-
-class NoNode(NexusError):
-    """No node answers on the data folder; the message says what to do."""
 
 
 def show_plugins(flags: Mapping[str, object], *, as_json: bool = False) -> int:
@@ -44,43 +35,6 @@ def show_plugins(flags: Mapping[str, object], *, as_json: bool = False) -> int:
     else:
         _show(answer)
     return OK
-
-
-def ask_node(data: Path, path: str) -> Any:
-    """What the node on the data folder ``data`` answers to ``GET path``.
-
-    Raises:
-        NoNode: there is none, it does not answer, or it is somebody else's.
-    """
-    socket = control_path(data)
-    folder = shown_path(data)
-    start = "start one with `nexus run`, or name its data folder with --data"
-    try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), timeout=10.0) as client:
-            return client.get(f"http://node{path}").raise_for_status().json()
-    except httpx.ConnectError as error:
-        if _errno_of(error) == errno.EACCES:
-            owner = _owner_of(socket)
-            raise NoNode(f"the node in {folder} is {owner}: ask as {owner}") from None
-        raise NoNode(f"no node runs in {folder}: {start}") from None
-    except (httpx.HTTPError, ValueError) as error:
-        raise NoNode(f"the node in {folder} did not answer {path}: {error}") from None
-
-
-def _errno_of(error: BaseException) -> int | None:
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError):
-            return found.errno
-        found = found.__cause__ or found.__context__
-    return None
-
-
-def _owner_of(socket: Path) -> str:
-    try:
-        return socket.owner()
-    except (OSError, KeyError):
-        return "another user's"
 
 
 def _show(answer: Any) -> None:

@@ -9,9 +9,11 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexus_actors.errors import Fault, Invalid
+from nexus_actors.errors import Fault, Invalid, NoSuchActor
 from nexus_actors.http.frontend import FrontEnd
+from nexus_actors.node.explain import explain
 from nexus_actors.node.health import describe_plugin
+from nexus_actors.words import nearest
 
 if TYPE_CHECKING:
     from nexus_actors.node.node import Node
@@ -76,6 +78,14 @@ def _answers(path: Path) -> bool:
 
 def add_control_pages(pages: FrontEnd, node: Node) -> None:
     """Add what the commands ask for."""
+
+    @pages.get("/v1/plugins/<name>")
+    async def plugin(name: str) -> dict[str, Any] | tuple[dict[str, Any], int]:
+        try:
+            return explain(name, node.plan, node.registry, node.database)
+        except NoSuchActor:
+            known = [*(cell.name for cell in node.cells()), *node.plan.disabled]
+            return {"detail": f"there is no plugin {name}{nearest(name, known)}"}, 404
 
     @pages.get("/v1/plugins")
     async def plugins() -> dict[str, Any]:

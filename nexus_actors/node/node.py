@@ -383,8 +383,11 @@ class Node:
         async def wait(waits: Callable[[str], None]) -> None:
             for name in plugin.manifest.requires:
                 other = self.registry.cell(name)
+                said = False
                 while other.state != "running":
-                    waits(f"plugin {name}, which is {other.state}")
+                    if not said or other.state != "restarting":  # each of its tries is no news
+                        waits(f"plugin {name}, which is {other.state}")
+                        said = True
                     await other.wait_changed()
             database = self.database
             if database is not None and plugin.wants_database:

@@ -46,6 +46,11 @@ class LoadedPlugin:
         """The plugin's name."""
         return self.manifest.name
 
+    @property
+    def wants_database(self) -> bool:
+        """Whether its manifest asks for the database."""
+        return self.manifest.permissions.allows("database:read")
+
 
 @attrs.frozen
 class Refused:

@@ -34,7 +34,6 @@ class PluginEndpoint:
         self._address = address
         self._entry = entry
         self._on_error = entry.mark.on_error or on_error
-        self._route = f"{entry.mark.method} {entry.mark.path}"
 
     async def request(self, request: Request, deadline: float) -> Response:
         """Let the plugin answer ``request`` by ``deadline`` (Trio's clock).
@@ -51,7 +50,6 @@ class PluginEndpoint:
                 deadline=deadline,
                 handle_timeout=self._entry.mark.timeout or math.inf,
                 request_id=request.id,
-                route=self._route,
                 discard=drop_stream,
             )
         except PluginFault:
@@ -83,7 +81,6 @@ class PluginEndpoint:
                 socket.deadline, trio.current_time() + (self._entry.mark.timeout or math.inf)
             ),
             request_id=socket.id,
-            route=self._route,
         )
 
 

@@ -32,13 +32,21 @@ __all__ = [
 
 
 def trimmed(folder: Path | None, failure: Failure) -> Failure:
-    """``failure`` without the frames outside the plugin that led to its code, where it came there;
-    what the plugin called stays."""
+    """``failure`` without the frames outside the plugin that led to its code, where it came there,
+    and without the groups that say nothing but through which nursery it went; what the plugin
+    called stays."""
+    triples = failure.triples
     if folder is not None:
-        for index, (file, _, _) in enumerate(failure.triples):
+        for index, (file, _, _) in enumerate(triples):
             if Path(file).is_relative_to(folder.resolve()):
-                return attrs.evolve(failure, triples=failure.triples[index:])
-    return failure
+                triples = triples[index:]
+                break
+    causes = tuple(
+        trimmed(folder, cause)
+        for cause in failure.causes
+        if cause.causes or cause.type not in ("ExceptionGroup", "BaseExceptionGroup")
+    )
+    return attrs.evolve(failure, triples=triples, causes=causes)
 
 
 def place_in(folder: Path | None, failure: Failure) -> str:

@@ -184,12 +184,13 @@ class Teller:
 
     def _tell(self, report: PluginReport) -> None:
         self._cell.history.add(report)
-        words = str(report)
         failure: Failure | None = getattr(report, "failure", None)
-        if failure is not None and not getattr(report, "handling", ""):
+        if failure is None or (isinstance(report, Crashed) and report.handling):
             # where it was handling a message, that was logged with its traceback
-            words += "\n" + trimmed(self._folder, failure).words()
-        self._logger.log(report.level, words)
+            self._logger.log(report.level, str(report))
+        else:
+            places = trimmed(self._folder, failure).words()
+            self._logger.log(report.level, str(report), traceback=places)
 
     def _senders(self, *, they_wait: bool = True) -> Senders:
         cell = self._cell

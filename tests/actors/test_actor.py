@@ -210,13 +210,17 @@ async def test_a_handler_that_is_late_is_told_and_counted_once(
     async with run_actor({"*": handler}) as it:
         with pytest.raises(AskTimeout):
             await it.address.request(
-                "ask", "*", handler="slow", route="GET /slow", deadline=trio.current_time() + 2
+                "ask", "*", handler="slow", deadline=trio.current_time() + 2, request_id="r1"
             )
         await it.until(lambda: not it.cell.in_hand)
         assert it.cell.faults == 1
     (line,) = late_lines(caplog)
     assert line.startswith(f"{told}: ")
-    assert "route='GET /slow'" in line
+    (report,) = it.cell.history
+    assert str(report).startswith(
+        f"failed on the ask str in {told.replace('slow ', 'slow(): ', 1)}"
+    )
+    assert str(report).endswith("(request r1)")
     assert ("ValueError: in the finally" in line) == (handler is stubborn)
     assert len(caplog.records) == 1
 

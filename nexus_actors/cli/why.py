@@ -1,0 +1,118 @@
+"""``nexus why``: what the running node tells about one plugin: state, rules, history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from rich.text import Text
+
+from nexus_actors.cli.asking import NoNode, NotThere, ask_node
+from nexus_actors.cli.output import FAILED, OK, counted, errors, out, state_text
+from nexus_actors.config import load_settings
+
+__all__ = ["explain_plugin", "lasting"]
+
+_STYLES = {"error": "red", "warning": "yellow", "debug": "dim"}
+
+
+def explain_plugin(name: str, flags: Mapping[str, object], *, as_json: bool = False) -> int:
+    """Print what the node tells about the plugin ``name``; return the exit code.
+
+    Raises:
+        Invalid: a setting is wrong.
+    """
+    settings = load_settings(flags)
+    try:
+        about = ask_node(settings.data_dir, f"/v1/plugins/{quote(name, safe='')}")
+    except (NoNode, NotThere) as error:
+        errors().print(Text(str(error)))
+        return FAILED
+    if as_json:
+        print(json.dumps(about, indent=2, ensure_ascii=False))
+        return OK
+    console = out()
+    for line in _told(about, datetime.now()):
+        console.print(line)
+    return OK
+
+
+def _told(about: Mapping[str, Any], now: datetime) -> Iterator[Text]:
+    yield _headline(about)
+    for fault in about.get("refused", ()):
+        yield Text(f"  {fault}")
+    yield from _needs(about.get("needs", ()), "  ")
+    if about["state"] == "disabled" or about["refused"]:
+        return  # it never was there: there is nothing to count
+    yield from map(Text, _numbers(about))
+    if about["history"]:
+        yield Text("\nWhat happened, the newest last:", style="bold")
+    crashes = [each for each in about["history"] if each["failure"]]
+    for each in about["history"]:
+        yield _happening(each, now)
+        if crashes and each is crashes[-1]:  # the places of the last one; --json has all
+            for line in each["failure"].splitlines()[1:]:
+                yield Text(f"            {line}", style="dim")
+
+
+def _headline(about: Mapping[str, Any]) -> Text:
+    state = about["state"]
+    words = Text(about["name"], style="bold") + Text(" is ") + state_text(state)
+    if about.get("for") is not None:
+        words += Text(f" for {lasting(about['for'])}")
+    if about.get("refused"):
+        return words + Text(": it was refused when the node started")
+    if state == "waiting":
+        return words + Text(f" for {about['reason']}")
+    return words + Text(f": {about['reason']}") if about.get("reason") else words
+
+
+def _needs(needs: Any, indent: str) -> Iterator[Text]:
+    """What it waits for, and below each what that waits for."""
+    for need in needs:
+        reason = f": {need['reason']}" if need.get("reason") else ""
+        yield Text(f"{indent}it needs {need['name']}, which is {need['state']}{reason}")
+        yield from _needs(need["needs"], indent + "  ")
+
+
+def _numbers(about: Mapping[str, Any]) -> Iterator[str]:
+    if about.get("next_try_in") is not None:
+        yield f"  next try in {about['next_try_in']:g} s"
+    if about["tells_callers"]:
+        yield "  whoever calls it gets 503 at once"
+    crashes = counted(about["crashes"], "crash", "crashes")
+    yield (
+        f"  came up {_times(about['incarnation'])}, {crashes}, "
+        f"{counted(about['faults'], 'fault')} in answering; "
+        f"{counted(about['in_hand'], 'message')} in hand, {about['waiting']} waiting"
+    )
+    rules = about["supervision"]
+    if rules is not None:
+        yield (
+            f"  {rules['restart']}, {rules['strategy']}: at most "
+            f"{counted(rules['intensity'], 'restart')} in {rules['period']:g} s, then it is "
+            "suspended and tried again with growing pauses"
+        )
+
+
+def _happening(each: Mapping[str, Any], now: datetime) -> Text:
+    at = now - timedelta(seconds=each["ago"])
+    day = "" if at.date() == now.date() else f"{at:%Y-%m-%d} "
+    return Text(f"  {day}{at:%H:%M:%S}  ", style="dim") + Text(
+        each["words"], style=_STYLES.get(each["level"], "")
+    )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def lasting(seconds: float) -> str:
+    """``40 s``, ``3 min``, ``5 h``, ``2 days``: a length of time for people."""
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86400:.0f} days"
