@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
+from nexus_actors.config.places import control_path
 from nexus_actors.errors import NexusError
-from nexus_actors.node.control import control_path
 from nexus_actors.words import shown_path
 
 __all__ = ["NoNode", "NotThere", "ask_node"]

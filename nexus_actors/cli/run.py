@@ -156,7 +156,10 @@ def _show_table(node: Node, loaded: Loaded) -> None:
                 console.print(Text(f"{cell.name}: {_why(cell, node.plan)}"))
     else:
         where = ", ".join(map(shown_path, loaded.dirs))
-        console.print(f"No plugins in {where}. `nexus new NAME` makes one.")
+        if node.plan.disabled:
+            console.print(f"Every plugin in {where} is switched off.")
+        else:
+            console.print(f"No plugins in {where}. `nexus new NAME` makes one.")
     if node.plan.disabled:
         console.print(f"Switched off: {', '.join(node.plan.disabled)}")
     assert node.server is not None

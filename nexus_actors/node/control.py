@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nexus_actors.config.places import control_path
 from nexus_actors.errors import Fault, Invalid, NoSuchActor
 from nexus_actors.http.frontend import FrontEnd
 from nexus_actors.node.explain import explain
@@ -18,15 +19,10 @@ from nexus_actors.words import nearest
 if TYPE_CHECKING:
     from nexus_actors.node.node import Node
 
-__all__ = ["add_control_pages", "control_bind", "control_path"]
+__all__ = ["add_control_pages", "control_bind"]
 
 _LONGEST = 100
 """Bytes that the path of a Unix socket may have everywhere."""
-
-
-def control_path(data: Path) -> Path:
-    """Where the socket of the node with this data folder is."""
-    return data.resolve() / "nexus.sock"
 
 
 def control_bind(data: Path) -> str:

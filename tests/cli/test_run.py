@@ -159,6 +159,17 @@ def test_a_folder_without_plugins_is_served_and_said_to_be_empty(here):
     assert node.interrupt() == 0
 
 
+def test_where_all_plugins_are_switched_off_that_is_said(here):
+    here.plugin("idle")
+    (here.folder / "nexus.toml").write_text("[plugins.idle]\nenabled = false\n")
+    node = here.run().wait_up()
+    assert node.out.splitlines()[:2] == [
+        "Every plugin in plugins is switched off.",
+        "Switched off: idle",
+    ]
+    assert node.interrupt() == 0
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
 )
@@ -205,3 +216,13 @@ def test_ctrl_c_while_plugins_are_imported_leaves_no_traceback(here):
     assert node.interrupt() == 130
     assert node.err.endswith("Interrupted.\n")
     assert "Traceback" not in node.err
+
+
+def test_asking_a_node_loads_no_node(here):
+    program = """
+import sys
+import nexus_actors.cli.plugins
+import nexus_actors.cli.why
+print([name for name in ("trio", "quart", "asyncpg", "nexus_actors.node") if name in sys.modules])
+"""
+    assert here.python("-c", program).stdout == "[]\n"
