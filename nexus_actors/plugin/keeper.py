@@ -93,7 +93,7 @@ class Keeper:
         self._stop_asked = trio.Event()
         self._running = False
         self._ended = trio.Event()
-        self._teller = Teller(cell, loaded.found.folder)
+        self._teller = Teller(cell, loaded.found.folder, loaded.library)
 
     async def run(self, child: Child) -> None:
         """The function of the keeper's child spec; returns when it was asked to stop."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["library_of", "library_of_source", "library_of_sources"]
+__all__ = ["library_hint", "library_of", "library_of_source", "library_of_sources"]
 
 AsyncLibrary = Literal["trio", "asyncio"]
 
@@ -28,6 +28,32 @@ def library_of(sources: Iterable[Path]) -> AsyncLibrary:
     """The library of a plugin whose Python files these are (:meth:`.Found.sources`), else Trio."""
     texts = (path.read_text("utf-8", errors="replace") for path in sources)
     return library_of_sources(texts) or "trio"
+
+
+def library_hint(library: AsyncLibrary, failure: str) -> str:
+    """What to do about ``failure`` (type and message of an exception) of a plugin that is run by
+    ``library``, where it says that its code is written for the other one; else nothing."""
+    other: AsyncLibrary = "asyncio" if library == "trio" else "trio"
+    if not any(words in failure for words in _FOREIGN[library]):
+        return ""
+    return (
+        f"it is run by {library}; if it is written for {other}, write "
+        f'"async_library": "{other}" in its plugin.json'
+    )
+
+
+_FOREIGN = {
+    "trio": (
+        "no running event loop",
+        "no current event loop",
+        "received unrecognized yield message",  # a Future, most likely
+        "Timeout should be used inside a task",
+        "'NoneType' object has no attribute 'create_future'",
+        "'NoneType' object has no attribute 'create_task'",
+    ),
+    "asyncio": ("Task got bad yield", "must be called from async context"),
+}
+"""What exceptions say in code that is run by that library and is written for the other."""
 
 
 def library_of_sources(texts: Iterable[str]) -> AsyncLibrary | None:

@@ -12,6 +12,7 @@ from nexus_actors import log
 from nexus_actors.actors import ActorCell
 from nexus_actors.actors.faults import failure_of
 from nexus_actors.errors import Invalid
+from nexus_actors.plugin.library import AsyncLibrary, library_hint
 from nexus_actors.plugin.reports import (
     Crashed,
     Down,
@@ -42,9 +43,13 @@ __all__ = ["Teller"]
 class Teller:
     """What one plugin's keeper tells, and what it must know of what was told."""
 
-    def __init__(self, cell: ActorCell, folder: Path | None) -> None:
-        """``folder`` is the plugin's own: its places are the ones that are named."""
+    def __init__(
+        self, cell: ActorCell, folder: Path | None, library: AsyncLibrary = "trio"
+    ) -> None:
+        """``folder`` is the plugin's own: its places are the ones that are named. ``library`` is
+        what runs it."""
         self._cell = cell
+        self._library: AsyncLibrary = library
         self._folder = folder
         self._logger = log.plugin_logger(cell.name)
         self._counted = (0, 0, 0)
@@ -210,4 +215,6 @@ class Teller:
     def _line(self, failure: Failure) -> str:
         """One line about a failure, with the innermost place in the plugin's own files."""
         place = place_in(self._folder, failure)
-        return f"{failure} ({place})" if place else str(failure)
+        words = f"{failure} ({place})" if place else str(failure)
+        hint = library_hint(self._library, str(failure))
+        return f"{words}; {hint}" if hint else words

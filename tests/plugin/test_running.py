@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 
 import pytest
@@ -910,3 +912,45 @@ async def test_a_generator_exit_is_one_crash_like_any_other(run_plugins, autojum
         await nest.until_running("odd", cell.incarnation + (cell.state != "running"))
         assert cell.crashes == 1
         assert "suspended" not in cell.reason
+
+
+class Pending:
+    """Awaits as a Future of asyncio does: it yields itself."""
+
+    def __await__(self):
+        yield self
+
+
+@pytest.mark.parametrize(
+    ("library", "start", "other"),
+    [
+        ("trio", lambda: asyncio.sleep(1), "asyncio"),
+        ("trio", lambda: asyncio.timeout(1).__aenter__(), "asyncio"),
+        ("trio", asyncio.get_running_loop, "asyncio"),
+        ("trio", lambda: Pending(), "asyncio"),
+        ("asyncio", functools.partial(trio.sleep, 1), "trio"),
+        ("asyncio", trio.lowlevel.checkpoint, "trio"),
+    ],
+)
+async def test_a_plugin_run_by_the_wrong_library_is_told_what_to_write(
+    run_plugins, autojump_clock, library, start, other
+):
+    class Lost(Plugin):
+        async def initialize(self):
+            await start()
+
+    Lost.library = library
+    async with run_plugins(Lost, wait=False) as nest:
+        await nest.until(lambda: nest.cell("lost").state == "failed")
+        hint = f'if it is written for {other}, write "async_library": "{other}" in its plugin.json'
+        assert hint in nest.cell("lost").reason
+
+
+async def test_any_other_failure_says_nothing_of_libraries(run_plugins, autojump_clock):
+    class Bad(Plugin):
+        async def initialize(self):
+            raise RuntimeError("no luck")
+
+    async with run_plugins(Bad, wait=False) as nest:
+        await nest.until(lambda: nest.cell("bad").state == "failed")
+        assert "async_library" not in nest.cell("bad").reason
