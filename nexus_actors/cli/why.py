@@ -27,7 +27,7 @@ def explain_plugin(name: str, flags: Mapping[str, object], *, as_json: bool = Fa
     """
     settings = load_settings(flags)
     try:
-        about = ask_node(settings.data_dir, f"/v1/plugins/{quote(name, safe='')}")
+        about = ask_node(settings.data_dir, f"/v1/why?plugin={quote(name, safe='')}")
     except (NoNode, NotThere) as error:
         errors().print(Text(str(error)))
         return FAILED

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexus_actors.config.places import control_path
+from quart import request
+
 from nexus_actors.errors import Fault, Invalid, NoSuchActor
 from nexus_actors.http.frontend import FrontEnd
 from nexus_actors.node.explain import explain
@@ -75,8 +77,9 @@ def _answers(path: Path) -> bool:
 def add_control_pages(pages: FrontEnd, node: Node) -> None:
     """Add what the commands ask for."""
 
-    @pages.get("/v1/plugins/<name>")
-    async def plugin(name: str) -> dict[str, Any] | tuple[dict[str, Any], int]:
+    @pages.get("/v1/why")
+    async def why() -> dict[str, Any] | tuple[dict[str, Any], int]:
+        name = request.args.get("plugin", "")
         try:
             return explain(name, node.plan, node.registry, node.database)
         except NoSuchActor:

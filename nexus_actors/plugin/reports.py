@@ -117,10 +117,12 @@ class Started(PluginReport):
     level: ClassVar[int] = logging.DEBUG
     incarnation: int
     """1 for the first time it came up."""
+    senders: Senders
+    """Who saw what since the last report: it was stopped, to be started with a service."""
 
     def __str__(self) -> str:
         again = "" if self.incarnation == 1 else " again"
-        return f"started{again} (incarnation {self.incarnation})"
+        return _sentences(f"started{again} (incarnation {self.incarnation})", self)
 
 
 @attrs.frozen(kw_only=True)
@@ -224,7 +226,7 @@ class Down(PluginReport):
         return _sentences(f"{self.state}: {self.why}; next try in {self.pause:.1f} s", self)
 
 
-def _sentences(words: str, report: Crashed | Ended | Down) -> str:
+def _sentences(words: str, report: Started | Crashed | Ended | Down) -> str:
     senders = str(report.senders)
     return f"{words}; {senders}" if senders else words
 

@@ -70,7 +70,13 @@ class Teller:
         """Take a report of the plugin's own supervisor."""
         match report:
             case ProgressReport(id="plugin"):
-                self._tell(Started(time=report.time, incarnation=self._cell.incarnation))
+                self._tell(
+                    Started(
+                        time=report.time,
+                        incarnation=self._cell.incarnation,
+                        senders=self._senders(they_wait=False),
+                    )
+                )
             case ChildTerminated():
                 self._terminated(report)
             case StartError():
