@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
@@ -27,6 +28,9 @@ from supervisors import (
     kill,
     shutdown_with,
 )
+
+# `support/` is for these tests alone, and nothing under tests/ is a package
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 ENDINGS = {
     "normal": NORMAL,
