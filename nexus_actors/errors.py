@@ -104,7 +104,7 @@ class MailboxFull(Unanswered):
     """The mailbox is at its capacity; the message was refused and is still the sender's."""
 
     def __init__(self, actor: str, capacity: int, retry_after: float = 1.0) -> None:
-        super().__init__(f"the mailbox of {actor} is full ({capacity} messages)")
+        super().__init__(f"the mailbox of {actor} is full (it holds {capacity:,})")
         self.actor = actor
         self.capacity = capacity
         self.retry_after = retry_after

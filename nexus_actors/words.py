@@ -22,6 +22,7 @@ __all__ = [
     "shown",
     "shown_path",
     "type_name",
+    "with_article",
 ]
 
 MASK = "***"
@@ -49,7 +50,12 @@ def type_name(value: object) -> str:
             return "an object"
         case list() | tuple():
             return "an array"
-    return f"a {type(value).__name__}"
+    return with_article(type(value).__name__)
+
+
+def with_article(noun: str) -> str:
+    """``"a dict"``, ``"an int"``, ``"a UUID"``: by the first letter alone."""
+    return f"{'an' if noun[:1] in 'aeioAEIO' else 'a'} {noun}"
 
 
 def shown(value: object, *, secret: bool = False) -> str:
@@ -94,8 +100,8 @@ def plain(number: float) -> str:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """``"1 fault"``, ``"3 faults"``; ``plural`` for words that want more than an s."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+    """``"1 fault"``, ``"3,000 faults"``; ``plural`` for words that want more than an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def read_boolean(text: str) -> bool | None:

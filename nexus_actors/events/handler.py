@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 from nexus_actors.events.topics import check_pattern
+from nexus_actors.words import with_article
 
 __all__ = ["DEFAULT_TIMEOUT", "EventMark", "OnError", "event_handler"]
 
@@ -114,7 +115,8 @@ def _is_seconds(value: object) -> bool:
 
 def _check_function(function: object) -> str:
     if isinstance(function, staticmethod | classmethod):
-        return f"it stands on a {type(function).__name__}: it belongs on a method with self"
+        kind = with_article(type(function).__name__)
+        return f"it stands on {kind}: it belongs on a method with self"
     if not callable(function) or inspect.isclass(function):
         return "it belongs on a method"
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):

@@ -16,6 +16,7 @@ from nexus_actors.http.request import Request, RequestHead
 from nexus_actors.http.routes import RouteMark
 from nexus_actors.http.scalars import Scalar, scalar_for, without_none
 from nexus_actors.http.websockets import WebSocket
+from nexus_actors.words import with_article
 
 __all__ = ["Binder", "Parameter", "Unservable"]
 
@@ -160,7 +161,7 @@ class Binder:
             scalar = scalar_for(shown)
             if scalar is None:
                 raise self._refuse(
-                    f"{name!r} comes from the path and cannot be a {_type_name(shown)}",
+                    f"{name!r} comes from the path and cannot be {with_article(_type_name(shown))}",
                     "annotate it with text, a number, a UUID, a date, an Enum or a Literal",
                 )
             return Parameter(name, "path", shown, True, scalar=scalar)
@@ -189,7 +190,8 @@ class Binder:
                 return Parameter(name, "query", shown, False, default, scalar, make, optional)
         if not decodes_into(shown):
             raise self._refuse(
-                f"{name!r} is a {_type_name(shown)}, which neither query nor body can give",
+                f"{name!r} is {with_article(_type_name(shown))}, "
+                "which neither query nor body can give",
                 "annotate it with a simple type, or with an attrs class or data class for the body",
             )
         return Parameter(name, "body", shown, required, default, None, None, optional)
@@ -199,8 +201,8 @@ class Binder:
         if isinstance(annotation, type) and issubclass(annotation, RequestHead):
             if not issubclass(wanted, annotation):
                 raise self._refuse(
-                    f"{name!r} is a {annotation.__name__}, but {self._mark.method} gives a "
-                    f"{wanted.__name__}",
+                    f"{name!r} is {with_article(annotation.__name__)}, but {self._mark.method} "
+                    f"gives {with_article(wanted.__name__)}",
                     f"annotate it with {wanted.__name__}",
                 )
             return True

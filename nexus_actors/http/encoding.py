@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from nexus_actors.errors import HTTPError
+from nexus_actors.words import with_article
 
 __all__ = ["NotSerialisable", "decode_json", "encode_json"]
 
@@ -21,7 +22,7 @@ class NotSerialisable(TypeError):
 
     def __init__(self, place: str, type_name: str, why: str = "") -> None:
         super().__init__(
-            f"{place} is a {type_name}, which cannot be written as JSON"
+            f"{place} is {with_article(type_name)}, which cannot be written as JSON"
             + (f" ({why})" if why else "")
             + "; return dicts, lists, text, numbers, attrs or data classes, dates or UUIDs"
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from nexus_actors.errors import DatabaseUnavailable, Fault, HTTPError, Invalid, Unanswered
 from nexus_actors.http.response import Response
+from nexus_actors.words import counted
 
 __all__ = [
     "PROBLEM_JSON",
@@ -113,10 +114,9 @@ def response_for_exception(
             error.status, detail, headers=headers, request_id=request_id, instance=instance
         )
     if isinstance(error, Invalid):
-        count = len(error.faults)
         return problem(
             422,
-            f"{count} fault{'' if count == 1 else 's'} in the request",
+            f"{counted(len(error.faults), 'fault')} in the request",
             errors=error.faults,
             request_id=request_id,
             instance=instance,

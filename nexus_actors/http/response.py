@@ -12,6 +12,7 @@ from werkzeug.urls import iri_to_uri
 from nexus_actors.http.encoding import encode_json
 from nexus_actors.http.fields import Headers, Pairs
 from nexus_actors.http.streams import EVENT_STREAM
+from nexus_actors.words import with_article
 
 __all__ = ["Response", "StreamingResponse", "to_response"]
 
@@ -261,7 +262,7 @@ def _from_value(value: Any, status: int) -> Response:
         return StreamingResponse(value, status)
     if not _is_data(value):
         raise TypeError(
-            f"a handler returned a {type(value).__name__}{_hint(value)}; "
+            f"a handler returned {with_article(type(value).__name__)}{_hint(value)}; "
             f"it may return {_MAY_RETURN}"
         )
     return Response.json(value, status)

@@ -265,7 +265,7 @@ def _hypercorn_config(settings: HttpSettings) -> Config:
 def _refusal(limit: int) -> bytes:
     response = problem(
         503,
-        f"{limit:,} connections are open, which is the limit",
+        f"as many connections are open as may be, {limit:,}",
         headers={"Retry-After": "1", "Connection": "close"},
     )
     lines = [b"HTTP/1.1 503 Service Unavailable"]

@@ -22,6 +22,7 @@ from nexus_actors.plugin.base import Plugin
 from nexus_actors.plugin.catalogue import EventEntry, RouteEntry
 from nexus_actors.plugin.compartment import Compartment, Owner
 from nexus_actors.plugin.sessions import Sessions
+from nexus_actors.words import with_article
 
 __all__ = ["EventCall", "HttpCall", "PluginHost", "SocketCall"]
 
@@ -105,8 +106,9 @@ class PluginHost:
             case SocketCall():
                 return await self._websocket(payload)
         raise TypeError(
-            f"{self._plugin.name} was sent a {type(payload).__name__}: a plugin takes requests for "
-            "its routes, events, and calls of its public coroutine methods"
+            f"{self._plugin.name} was sent {with_article(type(payload).__name__)}: "
+            "a plugin takes requests for its routes, events, and calls of its public coroutine "
+            "methods"
         )
 
     async def drain(self) -> None:

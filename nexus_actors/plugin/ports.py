@@ -21,6 +21,7 @@ from nexus_actors.http.websockets import WebSocket
 from nexus_actors.plugin.catalogue import EventEntry, RouteEntry
 from nexus_actors.plugin.host import EventCall, HttpCall, SocketCall
 from nexus_actors.plugin.sessions import drop_stream
+from nexus_actors.words import with_article
 
 __all__ = ["PluginEndpoint", "PluginSubscriber"]
 
@@ -56,7 +57,9 @@ class PluginEndpoint:
             # logged where it happened, with its traceback; the client learns where to look
             raise _internal(request.id) from None
         if not isinstance(response, Response):
-            raise NexusError(f"{self._address.name} answered with a {type(response).__name__}")
+            raise NexusError(
+                f"{self._address.name} answered with {with_article(type(response).__name__)}"
+            )
         return response
 
     async def websocket(self, socket: WebSocket) -> None:

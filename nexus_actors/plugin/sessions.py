@@ -102,7 +102,7 @@ class Sessions:
         if len(self._scopes) >= self._limit:
             raise HTTPError(
                 503,
-                f"{self._cell.name} has {self._limit} sessions open, which is all it may",
+                f"{self._cell.name} has as many sessions open as it may, {self._limit:,}",
                 headers={"Retry-After": "1"},
             )
 

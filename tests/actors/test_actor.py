@@ -162,7 +162,7 @@ async def test_a_full_mailbox_refuses_the_sender(run_actor, autojump_clock):
         await it.until(lambda: it.account().in_hand == 1)
         await it.address.tell("1")
         await it.address.tell("2")
-        with pytest.raises(MailboxFull, match="full \\(2 messages\\)"):
+        with pytest.raises(MailboxFull, match="full \\(it holds 2\\)"):
             await it.address.tell("3")
         statistics = it.account()
         assert (statistics.accepted, statistics.refused, statistics.waiting) == (3, 1, 2)

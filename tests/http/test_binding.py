@@ -491,7 +491,7 @@ def test_a_body_that_was_not_read_yet_is_our_mistake_not_the_clients():
             "call it `request`",
         ),
         ("self, data", "/x", "POST", "'data' is neither in the path", "an attrs or data class"),
-        ("self, id: Address", "/x/{id}", "GET", "cannot be a Address", "a number"),
+        ("self, id: Address", "/x/{id}", "GET", "cannot be an Address", "a number"),
         (
             "self, order: Address",
             "/x",

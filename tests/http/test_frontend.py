@@ -268,7 +268,7 @@ async def test_what_cannot_be_a_reply_is_500_and_the_log_says_what_can(serve_rou
     client = await served.connect()
     await client.get("/fail")
     assert (await client.response()).status == 500
-    assert "a handler returned a int; it may return a dict" in caplog.text
+    assert "a handler returned an int; it may return a dict" in caplog.text
 
 
 # -- deadlines -----------------------------------------------------------------------------------

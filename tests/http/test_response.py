@@ -156,9 +156,9 @@ async def test_a_coroutine_that_nobody_awaited_is_named_so():
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (7, "a handler returned a int; it may return a dict, list"),
+        (7, "a handler returned an int; it may return a dict, list"),
         (True, "a handler returned a bool"),
-        (object(), "a handler returned a object"),
+        (object(), "a handler returned an object"),
         ((x for x in [1]), r"a generator \(is `async` missing before its `def`\?\)"),
         ((1,), "a tuple of 1"),
         ((1, 2, 3, 4), "a tuple of 4"),

@@ -273,7 +273,7 @@ async def test_fault_d_is_mended_a_connection_over_the_limit_is_told_and_closed(
     assert reply.status == 503
     assert reply.headers["retry-after"] == "1"
     assert reply.headers["connection"] == "close"
-    assert reply.problem["detail"] == "3 connections are open, which is the limit"
+    assert reply.problem["detail"] == "as many connections are open as may be, 3"
     assert await surplus.ended()
     assert served.server.refused == 1
 

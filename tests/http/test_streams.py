@@ -211,7 +211,7 @@ async def test_an_item_that_cannot_be_sent_cuts_the_stream_and_is_named(
     await client.head()
     assert await client.chunk() == b'{"a":1}\n'
     assert await client.ended()
-    assert "an item of the stream.b is a object" in caplog.text
+    assert "an item of the stream.b is an object" in caplog.text
 
 
 async def test_a_client_that_leaves_ends_the_stream_at_once(serve_routes, route):

@@ -131,7 +131,7 @@ async def test_a_handler_that_awaits_for_ever_costs_the_others_nothing(tmp_path:
             assert trio.current_time() - began < 0.5, "at once, not at the deadline"
             assert full.status_code == 503
             assert full.headers["retry-after"] == "1"
-            assert "full (3 messages)" in full.json()["detail"]
+            assert "full (it holds 3)" in full.json()["detail"]
             assert await worst_of(client, "/well") < 0.5
         assert late == [(504, True)] * 4, "each at its own deadline"
         assert (await client.get("/look")).status_code == 200, "the hung one was cancelled"
