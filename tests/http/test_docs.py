@@ -10,8 +10,10 @@ import attrs
 import pytest
 
 from nexus_actors.http.binding import Binder
+from nexus_actors.http.frontend import FrontEnd
 from nexus_actors.http.router import RESERVED
 from nexus_actors.http.routes import RouteMark, marks_of
+from nexus_actors.node.pages import add_pages
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -53,6 +55,17 @@ def test_every_option_of_a_route_is_in_the_table():
 def test_every_reserved_path_is_named():
     for path in RESERVED:
         assert f"`{path}`" in PAGE
+
+
+def test_reserved_paths_without_a_page_are_told_from_the_nodes_pages():
+    frontend = FrontEnd()
+    add_pages(frontend, None)
+    pages = {rule.rule for rule in frontend.url_map.iter_rules()}
+    there, _, reserved = re.search(r"the node's own pages are (.*?)( \|)", PAGE)[1].partition(
+        "reserved"
+    )
+    assert set(re.findall(r"`(/[^`]*)`", there)) == pages
+    assert set(re.findall(r"`(/[^`]*)`", reserved)) == set(RESERVED) - pages
 
 
 async def test_the_examples_answer(serve_routes, route):
