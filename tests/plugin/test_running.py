@@ -9,6 +9,7 @@ import json
 import pytest
 import sniffio
 import trio
+import trio.testing
 
 from nexus_actors import log
 from nexus_actors.actors import in_hand
@@ -954,3 +955,67 @@ async def test_any_other_failure_says_nothing_of_libraries(run_plugins, autojump
     async with run_plugins(Bad, wait=False) as nest:
         await nest.until(lambda: nest.cell("bad").state == "failed")
         assert "async_library" not in nest.cell("bad").reason
+
+
+# what runs beside what
+
+
+class Queue(Plugin):
+    @get("/get")
+    async def reads(self):
+        await trio.sleep(1)
+
+    @post("/post")
+    async def writes(self):
+        await trio.sleep(1)
+
+    @post("/together", together=True)
+    async def writes_together(self):
+        await trio.sleep(1)
+
+    @post("/alone", alone=True)
+    async def writes_alone(self):
+        await trio.sleep(1)
+
+
+class WideQueue(Queue):
+    says = {"concurrency": 2}
+
+
+GET, POST, TOGETHER, ALONE = (
+    ("GET", "/get"),
+    ("POST", "/post"),
+    ("POST", "/together"),
+    ("POST", "/alone"),
+)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "first", "second", "beside"),
+    [
+        (Queue, GET, GET, True),
+        (Queue, GET, POST, False),
+        (Queue, POST, GET, False),
+        (Queue, POST, POST, False),
+        (Queue, TOGETHER, GET, True),
+        (Queue, GET, TOGETHER, True),
+        (Queue, TOGETHER, TOGETHER, True),
+        (Queue, TOGETHER, POST, False),
+        (Queue, POST, TOGETHER, False),
+        (WideQueue, GET, POST, True),
+        (WideQueue, POST, GET, True),
+        (WideQueue, POST, POST, True),
+        (WideQueue, POST, ALONE, False),
+        (WideQueue, ALONE, GET, False),
+    ],
+)
+async def test_what_runs_beside_what_is_as_the_manual_says(
+    run_plugins, autojump_clock, plugin, first, second, beside
+):
+    async with run_plugins(plugin) as nest:
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(nest.request, *first)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(nest.request, *second)
+        assert trio.current_time() - began == pytest.approx(1 if beside else 2)
