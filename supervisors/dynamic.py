@@ -14,7 +14,7 @@ import trio
 
 from .child import Child
 from .errors import NotForPools, NotFound, StartFailed
-from .exits import FailedToStart
+from .exits import ExitReason, FailedToStart
 from .loop import Loop, Slot
 from .spec import ChildSpec
 from .tree import ChildCounts, ChildInfo
@@ -44,8 +44,6 @@ class PoolLoop(Loop):
 
     async def _start(self, slot: Slot) -> Any:
         assert isinstance(slot, Member)
-        if slot.restarting:
-            self._pending_restarts -= 1
         failure = await super()._start(slot)
         if failure is None:
             self._remove(slot)
@@ -53,6 +51,11 @@ class PoolLoop(Loop):
                 slot.key = slot.child
                 self._members[slot.child] = slot
         return failure
+
+    async def _try(self, slot: Slot) -> ExitReason | None:
+        if slot.restarting:
+            self._pending_restarts -= 1
+        return await super()._try(slot)
 
     def _mark_restarting(self, slot: Slot) -> None:
         super()._mark_restarting(slot)

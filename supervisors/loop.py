@@ -289,7 +289,7 @@ class Loop:
     async def _try(self, slot: Slot) -> ExitReason | None:
         """Stop and start those that the strategy says. The first that fails is tried again later:
         behind what waits in the queue now, or after a pause where there is a backoff."""
-        slot.child = None
+        slot.child, slot.restarting, slot.due = None, False, None
         team = self._team(slot)
         await self._stop(one for one in reversed(team) if one is not slot)
         for one in team:

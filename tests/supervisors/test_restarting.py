@@ -308,3 +308,30 @@ class TestBackoff:
         await troupe.end("a", "crash")
         await troupe.end("a", "crash")
         assert ref.reason == SHUTDOWN
+
+
+async def test_a_retry_that_another_child_fails_leaves_only_that_one_waiting(troupe, run):
+    """b fails, and in the retry a, which comes before it: now a is tried again, and b just does
+    not run. Seen on OTP 25 too."""
+    ref = await run(troupe.supervisor("a", "b", strategy="one_for_all", intensity=8))
+    troupe.starts["b"] += ["fail"]
+    troupe.starts["a"] += ["ok", "held fail"]
+    await troupe.end("b", "crash")
+    async with trio.open_nursery() as nursery:  # the calls wait until a has failed
+        rows, restarted = [], []
+
+        async def look():
+            rows.extend(await ref.which_children())
+
+        async def restart_b():
+            restarted.append(await ref.restart_child("b"))
+
+        for call in (look, restart_b):
+            nursery.start_soon(call)
+            await wait_all_tasks_blocked()
+        nursery.start_soon(ref.terminate_child, "a")
+        await wait_all_tasks_blocked()
+        troupe.gate.set()
+    assert [(row.id, row.child) for row in rows] == [("b", None), ("a", "restarting")]
+    assert restarted == [troupe.children["b"]]
+    assert troupe.running == {"b"}

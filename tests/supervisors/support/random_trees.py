@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import attrs
-from hypothesis import strategies as st
 
 POOL = "simple_one_for_one"
 STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one", POOL)
@@ -64,128 +65,116 @@ class Program:
     """For the order in which Trio runs tasks that are ready together."""
 
 
-def starts(share: int) -> st.SearchStrategy[tuple[str, ...]]:
-    """Outcomes of the next starts; none, so that all are ok, in all but one of `share`."""
-    some = st.lists(st.sampled_from(STARTS), min_size=1, max_size=3).map(tuple)
-    return st.integers(1, share).flatmap(lambda n: some if n == share else st.just(()))
-
-
-@st.composite
-def nodes(draw: Any, id: str, level: int, auto_shutdown: str) -> Node:
-    restart = draw(st.sampled_from(RESTARTS))
-    may_be = auto_shutdown != "never" and restart != "permanent"
-    common = {
-        "id": id,
-        "restart": restart,
-        "significant": may_be and draw(st.booleans()),
-        "starts": draw(starts(25)),
-    }
-    if level > 0 and draw(st.integers(0, 4)) < 2:
-        shutdown = draw(st.sampled_from(["infinity", "infinity", 1.0, "brutal_kill"]))
-        return draw(supervisors(level - 1, **common, shutdown=shutdown))
-    return Node(
-        **common,
-        shutdown=draw(st.sampled_from([0.5, 0.5, 2.0, "infinity", "brutal_kill"])),
-        stop=draw(st.sampled_from(("at once", *STOPS))),
-    )
-
-
-@st.composite
-def supervisors(draw: Any, level: int, **fields: Any) -> Node:
-    strategy = draw(st.sampled_from(("one_for_one", *STRATEGIES)))
-    auto_shutdown = draw(st.sampled_from(("never", *AUTO_SHUTDOWNS)))
-    ids = "t" if strategy == POOL else "abcd"[: draw(st.integers(0 if level < 1 else 1, 4))]
-    return Node(
-        **fields,
-        strategy=strategy,
-        intensity=draw(st.sampled_from([0, 1, 1, 2, 3, 8])),
-        period=draw(st.sampled_from(PERIODS)),
-        auto_shutdown=auto_shutdown,
-        children=tuple(draw(nodes(id, level, auto_shutdown)) for id in ids),
-        members=draw(st.integers(0, 4)) if strategy == POOL else 0,
-    )
-
-
-NOTHING = st.none()
-
-
-def _acts() -> st.SearchStrategy[Act]:
-    which = st.integers(0, 20)
-    pace = st.sampled_from(["settle", "settle", "step", "none"])
-
-    def act(op: str, what: st.SearchStrategy[Any] = NOTHING) -> st.SearchStrategy[Act]:
-        return st.builds(Act, st.just(op), which, what, pace)
-
-    added = st.sampled_from("abnm").flatmap(
-        lambda id: st.tuples(nodes(id, 1, "any_significant"), st.booleans())
-    )
-    end = act("end", st.sampled_from(ENDINGS))
-    call = act("call", st.tuples(st.sampled_from(CALLS), st.integers(0, 6)))
-    start = act("start_child", added)
-    pulse = act(
-        "pulse",
-        st.tuples(st.sampled_from(ENDINGS), st.sampled_from([0, 2.5, 5, 5]), st.integers(2, 5)),
-    )
-    meanwhile = st.lists(
-        st.sampled_from(
-            [
-                "terminate_child",
-                *CALLS[:4],
-                "start_child",
-                "end",
-                "kill supervisor",
-                "stop supervisor",
-            ]
-        ),
-        max_size=3,
-    )
-    held = st.sampled_from(
-        [("hold_ok",), ("hold_raise",), ("hold_raise",), ("raise", "hold_error", "ignore")]
-    )
-    busy = act("while it restarts", st.tuples(held, meanwhile.map(tuple)))
-    leaving = act("while it stops", meanwhile.map(tuple))
-    end_many = act("end_many", st.tuples(st.sampled_from(ENDINGS), st.integers(1, 5)))
-    return st.one_of(
-        *(
-            end,
-            end,
-            end,
-            end_many,
-            pulse,
-            pulse,
-            busy,
-            busy,
-            leaving,
-            call,
-            call,
-            call,
-            start,
-            start,
-        ),
-        act("script", st.tuples(starts(1), st.sampled_from(ENDINGS))),
-        act("script", st.tuples(starts(1), st.sampled_from(ENDINGS))),
-        act("stop way", st.sampled_from(STOPS)),
-        act("kill supervisor"),
-        act("stop supervisor"),
-        act("release"),
-        act("release all"),
-        act("caller gives up"),
-        act("sleep", st.sampled_from([0.25, 1, 5, 6])),
-        act("rest"),
-    )
-
-
-ACTS = _acts()
-
-
-@st.composite
-def programs(draw: Any) -> Program:
+def program(rng: Random) -> Program:
     """A tree of up to three levels of supervisors, and what is done to it, in order.
 
     In one of three the last act is an outer cancel.
     """
-    tree = draw(supervisors(draw(st.sampled_from([0, 0, 1, 2, 2, 2])), id="root"))
-    done = draw(st.lists(ACTS, min_size=1, max_size=14))
-    if draw(st.integers(0, 2)) == 2:
-        done = [*done, Act("cancel")]
-    return Program(tree, tuple(done), draw(st.integers(0, 2**16)))
+    tree = supervisor(rng, rng.choice([0, 0, 1, 2, 2, 2]), id="root")
+    acts = [act(rng) for _ in range(rng.randint(1, 14))]
+    if rng.random() < 1 / 3:
+        acts.append(Act("cancel"))
+    return Program(tree, tuple(acts), rng.randrange(2**16))
+
+
+def smaller(given: Program) -> Iterator[Program]:
+    """The same with one act, or one child of the root, less: to find what a failure needs."""
+    for n in range(len(given.acts)):
+        yield attrs.evolve(given, acts=given.acts[:n] + given.acts[n + 1 :])
+    for n in range(len(given.tree.children) if given.tree.strategy != POOL else 0):
+        children = given.tree.children[:n] + given.tree.children[n + 1 :]
+        yield attrs.evolve(given, tree=attrs.evolve(given.tree, children=children))
+
+
+def supervisor(rng: Random, level: int, **fields: Any) -> Node:
+    strategy = rng.choice(("one_for_one", *STRATEGIES))
+    auto_shutdown = rng.choice(("never", *AUTO_SHUTDOWNS))
+    ids = "t" if strategy == POOL else "abcd"[: rng.randint(0 if level == 0 else 1, 4)]
+    return Node(
+        **fields,
+        strategy=strategy,
+        intensity=rng.choice([0, 1, 1, 2, 3, 8]),
+        period=rng.choice(PERIODS),
+        auto_shutdown=auto_shutdown,
+        children=tuple(node(rng, id, level, auto_shutdown) for id in ids),
+        members=rng.randint(0, 4) if strategy == POOL else 0,
+    )
+
+
+def node(rng: Random, id: str, level: int, auto_shutdown: str) -> Node:
+    restart = rng.choice(RESTARTS)
+    may_be = auto_shutdown != "never" and restart != "permanent"
+    common = {
+        "id": id,
+        "restart": restart,
+        "significant": may_be and rng.random() < 0.5,
+        "starts": outcomes(rng) if rng.random() < 0.04 else (),
+    }
+    if level > 0 and rng.random() < 0.4:
+        shutdown = rng.choice(["infinity", "infinity", 1.0, "brutal_kill"])
+        return supervisor(rng, level - 1, **common, shutdown=shutdown)
+    return Node(
+        **common,
+        shutdown=rng.choice([0.5, 0.5, 2.0, "infinity", "brutal_kill"]),
+        stop=rng.choice(("at once", *STOPS)),
+    )
+
+
+def outcomes(rng: Random) -> tuple[str, ...]:
+    """How the next starts go."""
+    return tuple(rng.choice(STARTS) for _ in range(rng.randint(1, 3)))
+
+
+OPS = {
+    "end": 3,
+    "end_many": 1,
+    "pulse": 2,
+    "script": 2,
+    "while it restarts": 2,
+    "while it stops": 1,
+    "call": 3,
+    "start_child": 2,
+    "stop way": 1,
+    "kill supervisor": 1,
+    "stop supervisor": 0.5,
+    "release": 1,
+    "release all": 1,
+    "caller gives up": 1,
+    "sleep": 1,
+    "rest": 1,
+}
+HELD = (("hold_ok",), ("hold_raise",), ("hold_raise",), ("raise", "hold_error", "ignore"))
+MEANWHILE = ("terminate_child", *CALLS[:4], "start_child", "end", "kill supervisor",
+             "stop supervisor")  # fmt: skip
+
+
+def act(rng: Random) -> Act:
+    (op,) = rng.choices(list(OPS), list(OPS.values()))
+    pace = rng.choice(["settle", "settle", "step", "none"])
+    return Act(op, rng.randint(0, 20), details(rng, op), pace)
+
+
+def details(rng: Random, op: str) -> Any:
+    meanwhile = tuple(rng.choice(MEANWHILE) for _ in range(rng.randint(0, 3)))
+    match op:
+        case "end":
+            return rng.choice(ENDINGS)
+        case "end_many":
+            return rng.choice(ENDINGS), rng.randint(1, 5)
+        case "pulse":
+            return rng.choice(ENDINGS), rng.choice([0, 2.5, 5, 5]), rng.randint(2, 5)
+        case "script":
+            return outcomes(rng), rng.choice(ENDINGS)
+        case "while it restarts":
+            return rng.choice(HELD), meanwhile
+        case "while it stops":
+            return meanwhile
+        case "call":
+            return rng.choice(CALLS), rng.randint(0, 6)
+        case "start_child":
+            return node(rng, rng.choice("abnm"), 1, "any_significant"), rng.random() < 0.5
+        case "stop way":
+            return rng.choice(STOPS)
+        case "sleep":
+            return rng.choice([0.25, 1, 5, 6])
+    return None

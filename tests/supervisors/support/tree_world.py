@@ -21,6 +21,8 @@ import supervisors as ours
 ALONE = ("one_for_one", POOL)
 """The strategies that restart nobody but the child that ended."""
 
+STARTING = ("start_child", "restart_child")
+
 MUCH = 100.0  # seconds; more than all slow stops of one restart take together
 LATE = ours.shutdown_with("late")
 RETURNS = {"garbage": "weird", "shutdown": ours.SHUTDOWN, "shutdown info": LATE, "normal": None}
@@ -94,6 +96,8 @@ class Call:
     gave_up: bool = False
     """The caller, so that nobody knows whether it was carried out."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, repr=False)
+    overtakes: bool = False
+    """Whether a start that was asked for before may come after it."""
 
     @property
     def about(self) -> object:
@@ -172,7 +176,7 @@ class World:
         if not any(spec is life.child.spec for spec in above.specs):
             above.specs.append(life.child.spec)
         if above.began:
-            by_hand = self.is_called(above, ("start_child", "restart_child"), life)
+            by_hand = self.is_called(above, STARTING, life)
             first = above.node.strategy == POOL and not self.was_started(life)
             if not first:
                 above.attempts.append((trio.current_time(), path, not by_hand))
@@ -347,8 +351,8 @@ class World:
             -1:
         ]
         done = last and last[0].op == "terminate_child" and last[0].answered
-        alone = above.node.strategy in ALONE
-        if alone and not by_hand and done and last[0].answer is None and not last[0].gave_up:
+        alone = above.node.strategy == "one_for_one"  # in a pool a dead handle may be meant
+        if alone and not by_hand and done and last[0].answer is None and not last[0].overtakes:
             self.wrong(f"{life.path} is started again after it was terminated")
 
     def check_intensity(self, above: Life, path: str) -> None:
@@ -664,6 +668,10 @@ class World:
         if self.ref(life) is None:
             return  # it has not come so far that anybody could know it
         call = Call(op, life, target or (args[0] if args else None))
+        call.overtakes = any(
+            one.life is life and one.op in STARTING and (one.gave_up or not one.answered)
+            for one in self.calls
+        )
         self.calls.append(call)
         handles = [one.child if isinstance(one, Life) else one for one in args]
         self.callers.start_soon(self.ask, call, handles)
