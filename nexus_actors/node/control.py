@@ -9,9 +9,9 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexus_actors.config.places import control_path
 from quart import request
 
+from nexus_actors.config.places import control_path
 from nexus_actors.errors import Fault, Invalid, NoSuchActor
 from nexus_actors.http.frontend import FrontEnd
 from nexus_actors.node.explain import explain

@@ -22,3 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     here = Here(tmp_path)
     yield here
     here.close()
+    # commands run in this process, and what they have loaded is not there for other tests
+    for name, module in [*sys.modules.items()]:
+        if getattr(module, "__name__", name).startswith("nexus_plugins."):
+            del sys.modules[name]

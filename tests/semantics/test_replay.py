@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,15 @@ def test_a_trace_that_differs_is_printed_and_counted(tmp_path, field):
     assert f", {field}\n" in done.stdout
     assert done.stdout.endswith("2 of 3 agree\n")
     assert done.returncode == 1
+
+
+def test_the_table_in_the_docs_has_every_family_with_its_count():
+    families = [
+        json.loads(line)["family"] for line in (HERE / "scenarios.jsonl").read_text().splitlines()
+    ]
+    page = (ROOT / "docs" / "supervision.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\w+) \| .+ \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    counted = {family: str(families.count(family)) for family in {*families}}
+    assert {family: (of, agree) for family, of, agree in rows} == {
+        family: (count, count) for family, count in counted.items()
+    }
