@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import insort
 from collections import deque
 
@@ -17,7 +18,8 @@ class RestartWindow:
     def __init__(self, intensity: int, period: float) -> None:
         self.intensity = intensity
         self.period = period
-        self._times: deque[float] = deque(maxlen=intensity + 1)  # in order; more decide nothing
+        # in order; more than one too many decide nothing, and a deque cannot hold more than maxsize
+        self._times: deque[float] = deque(maxlen=min(intensity + 1, sys.maxsize))
 
     def __len__(self) -> int:
         """How many restarts count at present, at most one more than are allowed."""

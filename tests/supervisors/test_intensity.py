@@ -29,3 +29,7 @@ def test_no_more_times_are_kept_than_it_takes_to_decide():
     for step in range(100):
         window.add(step / 100)
     assert len(window) == 4
+
+
+def test_an_intensity_may_be_any_whole_number():
+    assert RestartWindow(10**30, 5.0).add(0.0)
