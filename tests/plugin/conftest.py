@@ -82,7 +82,7 @@ def run_plugins():
     """
 
     @asynccontextmanager
-    async def run(*kinds, wait=True, config=None):
+    async def run(*kinds, wait=True, config=None, needs=_no_needs):
         nest = Nest()
         specs = []
         for kind in kinds:
@@ -110,7 +110,7 @@ def run_plugins():
                 )
             for entry in loaded.catalogue.events:
                 nest.bus.subscribe(entry.mark.pattern, PluginSubscriber(cell), entry)
-            keeper = Keeper(loaded, cell, _builder(nest, loaded), _no_needs, random.Random(7))
+            keeper = Keeper(loaded, cell, _builder(nest, loaded), needs, random.Random(7))
             specs.append(
                 ChildSpec(
                     id=name,
@@ -132,7 +132,7 @@ def run_plugins():
     return run
 
 
-async def _no_needs(cell):
+async def _no_needs(waits):
     await trio.lowlevel.checkpoint()
 
 

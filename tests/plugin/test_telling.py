@@ -51,6 +51,10 @@ class Shop(Plugin):
 
         self.nursery.start_soon(lost)
 
+    @event_handler("note")
+    async def on_note(self, event):
+        pass
+
     @event_handler("mail")
     async def on_mail(self, event):
         await self.mailer.lose()
@@ -229,3 +233,41 @@ async def test_a_clean_up_that_fails_at_the_stop_is_told(run_plugins, autojump_c
     assert told(cell, NotStopped) == [
         "it did not stop in good order within 2 s: RuntimeError: not clean"
     ]
+
+
+async def test_callers_wait_with_a_plugin_that_waits_for_five_seconds_and_events_for_ever(
+    run_plugins, autojump_clock
+):
+    there, answers = trio.Event(), []
+
+    async def needs(waits):
+        waits("the moon")
+        await trio.sleep(4)
+        waits("the sun")  # another reason does not make callers wait anew
+        await there.wait()
+
+    async with (
+        run_plugins(Single, needs=needs, wait=False) as nest,
+        trio.open_nursery() as nursery,
+    ):
+        cell = nest.cell("single")
+        await nest.until(lambda: cell.state == "waiting")
+        began = trio.current_time()
+        nest.emit("note")
+        nursery.start_soon(ask, nest, answers)
+        await nest.until(lambda: answers)
+        assert 4.9 <= trio.current_time() - began <= 5.1
+        await ask(nest, answers)
+        assert trio.current_time() - began <= 5.1, "the second one is told at once"
+        assert answers == ["single is waiting; next try in 5.0 s"] * 2
+        nest.emit("note")
+        assert cell.mailbox.waiting == 2
+        assert told(cell) == ["waits for the moon", "waits for the sun"]
+
+        there.set()
+        await nest.until_running("single")
+        nursery.start_soon(ask, nest, answers)
+        await nest.until(lambda: cell.in_hand)
+        nursery.cancel_scope.cancel()
+    account = cell.mailbox.statistics()
+    assert (account.refused, account.faulted, account.handled) == (1, 1, 2)
