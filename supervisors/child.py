@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Literal
 
 import trio
@@ -186,8 +187,13 @@ class Child:
         outcome: object = None
         try:
             with self._scope:
-                outcome = await self.spec.start(self, *args)
-                reason = self._reason_of(outcome)
+                life = self.spec.start(self, *args)
+                if isawaitable(life):
+                    outcome = await life
+                    reason = self._reason_of(outcome)
+                else:
+                    words = f"its start function is not async: it returned {life!r} at once"
+                    reason = error(BadReturn(repr(life), words))
         except trio.Cancelled:
             raise
         except GeneratorExit:  # the coroutine is being thrown away, not running

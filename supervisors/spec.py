@@ -6,7 +6,7 @@ answer with first.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, Final, Literal, cast
 
@@ -101,6 +101,8 @@ def check_childspec(
         spec = attrs.asdict(spec, recurse=False)
     if not isinstance(spec, Mapping):
         words = f"a child spec is a ChildSpec or a mapping, not {spec!r}"
+        if hasattr(spec, "as_child"):
+            words += "; a Supervisor's is supervisor.as_child(id)"
         return [SpecFault(where or "child spec", ("invalid_child_spec", spec), words)]
     found = _Faults(where or f"child {spec.get('id', '?')!r}")
     if "id" not in spec:
@@ -140,9 +142,12 @@ def check_childspec(
 
 
 def check_children(
-    specs: Iterable[object], flags: Flags, where: str
+    specs: object, flags: Flags, where: str
 ) -> tuple[list[ChildSpec], list[SpecFault]]:
     """The specs a supervisor is given, and every fault of them."""
+    if not isinstance(specs, Iterable) or isinstance(specs, str | bytes | Mapping):
+        words = f"the children must be a list of child specs, not {specs!r}"
+        return [], [SpecFault(where, ("bad_start_spec", specs), words)]
     given = list(specs)
     if flags.strategy == "simple_one_for_one" and len(given) != 1:
         words = f"a simple_one_for_one supervisor takes one spec, the template, not {len(given)}"
@@ -154,11 +159,13 @@ def check_children(
         found = check_childspec(spec, flags.auto_shutdown)
         if not found:
             one = spec if isinstance(spec, ChildSpec) else ChildSpec(**cast("dict[str, Any]", spec))
-            if one.id in seen:
-                words = "two children have this id"
-                found = [SpecFault(f"child {one.id!r}", ("duplicate_child_name", one.id), words)]
-            seen.add(one.id)
             checked.append(one)
+        id = spec.id if isinstance(spec, ChildSpec) else _id_of(spec)
+        if id in seen:
+            words = "two children have this id"
+            found.append(SpecFault(f"child {id!r}", ("duplicate_child_name", id), words))
+        elif id is not _NO_ID:
+            seen.add(id)
         faults += [attrs.evolve(fault, reason=("start_spec", fault.reason)) for fault in found]
     return checked, faults
 
@@ -213,6 +220,15 @@ class _Faults:
                 self.add(("unknown_key", key), f"{key!r} is not one of {', '.join(known)}")
 
 
+_NO_ID: Final = object()
+
+
+def _id_of(spec: object) -> Hashable:
+    """The id in a mapping that may have other faults; _NO_ID if that is one of them."""
+    id = spec.get("id", _NO_ID) if isinstance(spec, Mapping) else _NO_ID
+    return id if _hashable(id) else _NO_ID
+
+
 def _hashable(value: object) -> bool:
     try:
         hash(value)
@@ -222,12 +238,9 @@ def _hashable(value: object) -> bool:
 
 
 def _is_seconds(value: object) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value >= 0
-    )
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value <= sys.float_info.max  # so it is neither inf nor nan
 
 
 def _is_shutdown(value: object) -> bool:

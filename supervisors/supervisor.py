@@ -24,6 +24,8 @@ from .tree import SupervisorRef
 
 __all__ = ["Supervisor"]
 
+_BAD_INIT = "init must return (flags, children) or IGNORE, not {!r}"
+
 Init = Callable[[], object]
 """Gives ``(flags, children)`` or IGNORE, or an awaitable of that; called at each start."""
 
@@ -77,6 +79,7 @@ class Supervisor:
             "auto_shutdown": auto_shutdown,
         }
         checked, specs, faults = _check(flags, children, name)
+        faults += _check_options(name, on_report, backoff, rng)
         if faults:
             raise InvalidSpec(faults)
         self._init: Init = lambda: (checked, specs)
@@ -102,6 +105,9 @@ class Supervisor:
         may be async. What is wrong with them is found at the start, and is the reason of its
         failure, as is what `init` raises.
         """
+        if not callable(init):
+            words = f"'init' must be a function that gives (flags, children), not {init!r}"
+            raise InvalidSpec([SpecFault(_where(name), ("invalid_init", init), words)])
         supervisor = cls(name=name, on_report=on_report, backoff=backoff, rng=rng)
         supervisor._init = init
         return supervisor
@@ -165,7 +171,7 @@ class Supervisor:
         if given is IGNORE:
             return None
         if not (isinstance(given, tuple) and len(given) == 2):
-            return error(BadReturn(("bad_return", repr(given)), f"init returned {given!r}"))
+            return error(BadReturn(("bad_return", repr(given)), _BAD_INIT.format(given)))
         flags, specs, faults = _check(*given, name)
         if faults:
             return error(_InvalidInit(tuple(faults)))
@@ -190,7 +196,30 @@ class _InvalidInit:
 def _check(
     flags: object, children: object, name: str
 ) -> tuple[Flags, list[ChildSpec], list[SpecFault]]:
-    where = f"supervisor {name!r}" if name else "supervisor"
+    where = _where(name)
     checked, faults = (flags, []) if isinstance(flags, Flags) else check_flags(flags, where)
-    specs, wrong = check_children(cast("Iterable[object]", children), checked, where)
+    specs, wrong = check_children(children, checked, where)
     return checked, specs, faults + wrong
+
+
+def _check_options(
+    name: object, on_report: object, backoff: object, rng: object
+) -> list[SpecFault]:
+    """The faults of what OTP's supervisor does not have."""
+    wanted = {
+        "name": (name, isinstance(name, str), "text"),
+        "on_report": (on_report, on_report is None or callable(on_report), "a function or None"),
+        "backoff": (backoff, isinstance(backoff, Backoff | None), "a Backoff or None"),
+        "rng": (rng, isinstance(rng, random.Random | None), "a random.Random or None"),
+    }
+    return [
+        SpecFault(
+            _where(name), (f"invalid_{field}", given), f"{field!r} must be {words}, not {given!r}"
+        )
+        for field, (given, good, words) in wanted.items()
+        if not good
+    ]
+
+
+def _where(name: object) -> str:
+    return f"supervisor {name!r}" if name else "supervisor"

@@ -118,7 +118,7 @@ class Replay:
         if not isinstance(given, dict) or not given:
             return given
         spec = {key: value for key, value in given.items() if key not in ("sup", "start")}
-        if isinstance(spec.get("shutdown"), int):
+        if type(spec.get("shutdown")) is int:
             spec["shutdown"] /= 1000
 
         async def start(child: ours.Child, tag: object = given.get("id")) -> object:
@@ -363,7 +363,7 @@ class Replay:
 
 
 def milliseconds(seconds: Json) -> Json:
-    return round(seconds * 1000) if isinstance(seconds, int | float) else seconds
+    return round(seconds * 1000) if type(seconds) in (int, float) else seconds
 
 
 def differences(name: str, scenario: Json) -> list[str]:

@@ -152,7 +152,7 @@ async def test_to_raise_before_started_is_a_failed_start(run, exc):
 
 
 async def test_a_start_function_that_is_not_async_is_a_failed_start(run):
-    with pytest.raises(StartFailed, match="TypeError"):
+    with pytest.raises(StartFailed, match="its start function is not async: it returned None"):
         await run(Supervisor([ChildSpec("a", lambda child: None)]))
 
 

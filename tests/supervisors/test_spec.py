@@ -1,8 +1,10 @@
 """Child specs and flags: OTP's defaults, and every fault at once in OTP's order."""
 
+import re
+
 import pytest
 
-from supervisors import ChildSpec, InvalidSpec, Supervisor
+from supervisors import ChildSpec, InvalidSpec, StartFailed, Supervisor
 from supervisors.spec import check_childspec
 
 
@@ -162,3 +164,62 @@ def test_a_pool_takes_exactly_one_template(count):
     with pytest.raises(InvalidSpec, match=f"the template, not {count}") as info:
         Supervisor(specs, strategy="simple_one_for_one")
     assert info.value.term == ("bad_start_spec", tuple(specs))
+
+
+@pytest.mark.parametrize(
+    "children", [5, None, "abc", GOOD, ChildSpec("a", start)], ids=lambda one: type(one).__name__
+)
+async def test_children_that_are_no_list_are_refused_also_those_of_an_init(children):
+    with pytest.raises(
+        InvalidSpec, match="the children must be a list of child specs, not "
+    ) as info:
+        Supervisor(children)
+    assert info.value.term == ("bad_start_spec", children)
+    with pytest.raises(StartFailed, match="the children must be a list of child specs") as failed:
+        await Supervisor.from_init(lambda: ({}, children)).run()
+    assert failed.value.term == ("bad_start_spec", children)
+
+
+def test_an_id_given_twice_is_told_also_where_there_are_other_faults():
+    with pytest.raises(InvalidSpec) as info:
+        Supervisor([GOOD | {"restart": "x"}, GOOD | {"type": "y"}, {"start": start}])
+    assert [fault.reason for fault in info.value.faults] == [
+        ("start_spec", ("invalid_restart_type", "x")),
+        ("start_spec", ("invalid_child_type", "y")),
+        ("start_spec", ("duplicate_child_name", "a")),
+        ("start_spec", "missing_id"),
+    ]
+
+
+@pytest.mark.parametrize("field", ["period", "shutdown"])
+def test_seconds_that_no_clock_can_count_are_refused(field):
+    given = {"shutdown": ([GOOD | {"shutdown": 10**400}], {}), "period": ([], {"period": 10**400})}
+    children, flags = given[field]
+    with pytest.raises(InvalidSpec, match=f"'{field}' must be seconds"):
+        Supervisor(children, **flags)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"name": 5}, "supervisor 5: 'name' must be text, not 5"),
+        ({"on_report": 5}, "supervisor: 'on_report' must be a function or None, not 5"),
+        ({"backoff": {"first": 1}}, "supervisor: 'backoff' must be a Backoff or None, not {"),
+        ({"rng": 7}, "supervisor: 'rng' must be a random.Random or None, not 7"),
+    ],
+)
+def test_options_beyond_otp_are_checked_when_the_supervisor_is_made(option, words):
+    with pytest.raises(InvalidSpec, match=re.escape(words)):
+        Supervisor([], **option)
+    with pytest.raises(InvalidSpec, match=re.escape(words)):
+        Supervisor.from_init(lambda: ({}, []), **option)
+
+
+def test_a_supervisor_in_place_of_a_child_spec_is_told_how_it_gets_one():
+    with pytest.raises(InvalidSpec, match=r"a Supervisor's is supervisor\.as_child\(id\)"):
+        Supervisor([Supervisor()])  # type: ignore[list-item]
+
+
+def test_an_init_that_is_no_function_is_refused():
+    with pytest.raises(InvalidSpec, match="'init' must be a function"):
+        Supervisor.from_init(({}, []))  # type: ignore[arg-type]
