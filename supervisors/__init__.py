@@ -30,6 +30,7 @@ from .exits import (
     from_exception,
     shutdown_with,
 )
+from .partitioned import PartitionedSupervisor
 from .reports import (
     ChildTerminated,
     GaveUp,
@@ -71,6 +72,7 @@ __all__ = [
     "NoProc",
     "NotForPools",
     "NotFound",
+    "PartitionedSupervisor",
     "ProgressReport",
     "Report",
     "Reporter",
