@@ -37,7 +37,7 @@ class Call:
     withdrawn: bool = False
     """The caller no longer waits; a call that nobody has begun with is then not carried out."""
     following: Call | None = None
-    """The call to wake after this one, where the supervisor has ended; so they go on in order."""
+    """The call to wake after this one: woken together they would go on in any order."""
 
 
 class Inbox:
@@ -48,6 +48,7 @@ class Inbox:
         self._later: list[tuple[float, int, Handler, Any]] = []  # a heap
         self._count = 0  # messages for the same time are taken in the order in which they came
         self._owner: trio.lowlevel.Task | None = None  # while it sleeps in wait()
+        self._answered: list[Call] = []  # their callers go on as soon as the owner sleeps
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -79,6 +80,8 @@ class Inbox:
             self._owner = None
             return trio.lowlevel.Abort.SUCCEEDED
 
+        _wake_in_order(self._answered)
+        self._answered = []
         self._owner = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
 
@@ -110,17 +113,28 @@ class Inbox:
             raise call.error
         return call.result
 
+    def answer(self, call: Call) -> None:
+        """The owner has carried out that call. The caller goes on when the owner has to wait, or
+        has ended: then, as in OTP, after those whose calls it did not come to."""
+        self._answered.append(call)
+
     def close(self, supervisor: str, reason: ExitReason) -> None:
         """The owner has ended: tell those who wait for an answer."""
         calls = [one for _, one in self._queue if isinstance(one, Call) and not one.withdrawn]
         for call in calls:
             call.error = SupervisorDied(supervisor, reason)
-        for call, following in pairwise(calls):
-            call.following = following
-        if calls:
-            calls[0].done.set()
+        _wake_in_order([*calls, *self._answered])
+        self._answered.clear()
         self._queue.clear()
         self._later.clear()
+
+
+def _wake_in_order(calls: list[Call]) -> None:
+    calls = [call for call in calls if not call.withdrawn]
+    for call, following in pairwise(calls):
+        call.following = following
+    if calls:
+        calls[0].done.set()
 
 
 _no_deadline: Final = nullcontext()

@@ -371,9 +371,7 @@ class Loop:
         except BaseException:
             self._inbox.put_back(self._on_call, call)  # answered with the others when all is over
             raise
-        call.done.set()
-        if self._inbox:  # or two callers woken together would go on in either order
-            await trio.lowlevel.checkpoint()
+        self._inbox.answer(call)
 
     # Reports
 

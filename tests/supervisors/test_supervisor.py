@@ -422,3 +422,27 @@ async def test_an_explicit_reason_of_the_start_is_kept(nursery):
         await nursery.start(Supervisor([ChildSpec("a", start)]).run)
     assert info.value.reason == shutdown_with(FailedToStart("a", error("boom")))
     assert info.value.term == ("shutdown", ("failed_to_start_child", "a", "boom"))
+
+
+async def test_answered_callers_go_on_in_order_and_after_those_it_did_not_come_to(troupe, run):
+    """Where nothing makes the supervisor wait between its last answer and its end; as on OTP."""
+    ref = await run(troupe.supervisor("a", strategy="one_for_all"))
+    troupe.starts["a"].append("held fail")
+    await troupe.end("a", "crash")
+    heard = []
+
+    async def ask(name, call):
+        try:
+            await call()
+        except SupervisorDied:
+            name = f"{name} died"
+        heard.append(name)
+
+    async with trio.open_nursery() as nursery:
+        calls = [ref.which_children, ref.count_children, ref.stop, ref.count_children]
+        for name, call in zip(["first", "second", "stop", "late"], calls, strict=True):
+            nursery.start_soon(ask, name, call)
+            await wait_all_tasks_blocked()
+        troupe.gate.set()
+    heard.remove("stop")  # no call: it waits for the end
+    assert heard == ["late died", "first", "second"]
