@@ -43,7 +43,8 @@ from nexus_actors.errors import (
     RemoteError,
     Unanswered,
 )
-from supervisors import Child
+from supervisors import KILLED, NORMAL, SHUTDOWN, Child, ExitReason
+from supervisors import error as exit_error
 
 __all__ = ["Behaviour", "Incarnation", "Limits", "PluginFault", "run_incarnation"]
 
@@ -150,6 +151,9 @@ class Incarnation:
         self._running = _Running()
         self._in_hand = cell.in_hand
         self._stopping = False
+        """Whether no further message is to be taken."""
+        self._finishing = False
+        """Whether that was the actor's own wish."""
         self._crash: BaseException | None = None
         """The first crash; once set, the nursery is cancelled and it is raised at the end."""
         self._fault_times: deque[float] = deque()
@@ -178,13 +182,32 @@ class Incarnation:
                 )
         finally:
             self._cut_off()
-            await self._clean_up()
+            try:
+                await self._clean_up()
+            finally:
+                self._cell.end(self._ending())
         if self._crash is not None:
             self._cell.crashes += 1
             if isinstance(self._crash, GeneratorExit):
                 # to every coroutine above it would mean that it is thrown away, not that it failed
                 raise RuntimeError("it raised GeneratorExit") from self._crash
             raise self._crash
+
+    def _ending(self) -> ExitReason:
+        if self._crash is not None:
+            return exit_error(self._crash)
+        if self._finishing:
+            return NORMAL
+        return SHUTDOWN if self._stopping else KILLED
+
+    def finish(self) -> None:
+        """See :class:`.Control`."""
+        self._finishing = self._stopping = True
+        self._mailbox.wake()
+
+    def crash(self, error: BaseException) -> None:
+        """See :class:`.Control`."""
+        self._crashed(error)
 
     async def _start(self) -> None:
         with trio.CancelScope(deadline=trio.current_time() + self._limits.start_timeout) as scope:
@@ -196,6 +219,7 @@ class Incarnation:
             )
         self._cell.incarnation += 1
         self._cell.crashed_on = ""
+        self._cell.begin(self)
         self._cell.enter("running")
         self._child.started()
         self._on_running()
@@ -258,6 +282,14 @@ class Incarnation:
         if self._has_crashed():
             return  # between its taking and now: it goes back into the queue
         message.begun = True
+        self._cell.recent.append(
+            (
+                trio.current_time(),
+                message.kind,
+                message.handler or type(message.payload).__name__,
+                message.sender,
+            )
+        )
         token = current_message.set(message)
         log_token = log.bind(request_id=message.request_id) if message.request_id else None
         scope = message.scope
@@ -270,7 +302,9 @@ class Incarnation:
             with scope:
                 result = await self._behaviour.handle(message)
                 finished = True
-            if finished:
+            if finished and message.stashed:
+                self._stash(message)
+            elif finished:
                 if message.cancelled_by == "caller" and message.cancelled_at >= limit:
                     self._was_late(message, began, "ended")
                 self._answer(message, result)
@@ -292,6 +326,13 @@ class Incarnation:
             if message.fate is not None:
                 self._in_hand.pop(message.number, None)
             self._mailbox.wake()
+
+    def _stash(self, message: Message) -> None:
+        message.stashed = False
+        del self._in_hand[message.number]
+        self._mailbox.stash(message)
+        if message.cancelled_by == "caller":  # it gave up while its message was being put aside
+            self._mailbox.settle_waiting(message, "abandoned")
 
     def _answer(self, message: Message, result: Any) -> None:
         self._mailbox.settle(message, "handled")
@@ -366,7 +407,6 @@ class Incarnation:
                 message,
                 _words(error),
                 failure_of(error),
-                retryable=verdict.retryable,
             )
             if verdict.fault and self._over_fault_limit():
                 self._crashed(error, message)
@@ -393,13 +433,13 @@ class Incarnation:
         return len(times) > self._limits.fault_limit
 
     def _bury_and_crash(self, message: Message, error: BaseException) -> None:
-        self._cell.bury(message, "crash", failure_of(error), retryable=True)
+        self._cell.bury(message, "crash", failure_of(error))
         self._crashed(error, message)
 
-    def _crashed(self, error: BaseException, message: Message) -> None:
+    def _crashed(self, error: BaseException, message: Message | None = None) -> None:
         if self._crash is None:
             self._crash = error
-            self._cell.crashed_on = message.words()
+            self._cell.crashed_on = "" if message is None else message.words()
             self._nursery.cancel_scope.cancel()
 
     def _cut_off(self) -> None:

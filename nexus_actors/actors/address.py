@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from nexus_actors.actors.bridge import bridged
+from nexus_actors.actors.looking import Look, look_into
 from nexus_actors.actors.message import Message, in_hand, remaining
 from nexus_actors.actors.reply import ReplySlot
 from nexus_actors.errors import AskCycle, AskTimeout
@@ -48,6 +49,29 @@ class Address:
         """What may be called on it through a proxy."""
         return self._cell.methods
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has an incarnation that takes messages now."""
+        return self._cell.state == "running"
+
+    @property
+    def load(self) -> int:
+        """How many messages it has, waiting and in hand."""
+        return self._cell.mailbox.waiting + len(self._cell.in_hand)
+
+    def suspend(self) -> None:
+        """Let it handle nothing but system messages until :meth:`resume`; those in hand go on, and
+        messages for it wait. It stays so through restarts."""
+        self._cell.pause(True)
+
+    def resume(self) -> None:
+        """Undo :meth:`suspend`; more than once is no error."""
+        self._cell.pause(False)
+
+    def look(self) -> Look:
+        """What can be seen of it now; nothing waits for it, and it notices nothing."""
+        return look_into(self._cell)
+
     def offer(self, message: Message) -> None:
         """Put ``message`` into the mailbox now, or raise; never waits.
 
@@ -58,10 +82,27 @@ class Address:
         self._cell.offer(message)
 
     @bridged
-    async def tell(self, payload: Any, *, sender: str = "") -> None:
-        """Give it ``payload`` and go on. Returns once accepted; raises as :meth:`offer` does."""
+    async def tell(self, payload: Any, *, sender: str = "", timeout: float = ASK_TIMEOUT) -> None:
+        """Give it ``payload`` and go on. Returns once accepted.
+
+        With ``overflow="wait"`` it waits for room, ``timeout`` seconds at most.
+
+        Raises:
+            ActorStopped, MailboxFull: not accepted.
+            NotHandled: it has no handler for that type; the message names those it has.
+        """
         await trio.lowlevel.checkpoint()
-        self._cell.offer(Message("tell", payload, sender=sender, handle_timeout=60.0))
+        message = Message("tell", payload, sender=sender, handle_timeout=60.0)
+        await self._room(trio.current_time() + timeout)
+        self._cell.offer(message)
+
+    async def _room(self, deadline: float) -> None:
+        """Wait for room in the mailbox, where its actor wants its senders to."""
+        cell = self._cell
+        if cell.overflow == "wait" and cell.takes_messages and cell.mailbox.is_full:
+            parent = in_hand()
+            limit = deadline if parent is None else min(deadline, parent.deadline)
+            await cell.mailbox.wait_for_room(limit)
 
     @bridged
     async def ask(self, payload: Any, *, timeout: float = ASK_TIMEOUT, sender: str = "") -> Any:
@@ -71,6 +112,7 @@ class Address:
 
         Raises:
             ActorStopped, MailboxFull: not accepted.
+            NotHandled: it has no handler for that type.
             AskTimeout: no answer by the deadline; the handler, if it runs, is cancelled.
             ActorRestarted: it crashed with this message in hand.
             RemoteError: its handler raised.
@@ -94,6 +136,7 @@ class Address:
         parent = in_hand()
         chain: tuple[str, ...] = ()
         if parent is not None:
+            sender = sender or parent.receiver
             chain = (*parent.chain, sender) if sender else parent.chain
             fields.setdefault("request_id", parent.request_id)
         if self.name in chain:
@@ -108,6 +151,8 @@ class Address:
             **fields,
         )
         began = trio.current_time()
+        if self._cell.overflow == "wait":
+            await self._room(deadline)
         self._cell.offer(message)
         assert message.reply is not None
         try:

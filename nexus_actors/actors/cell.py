@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import trio
 
 from nexus_actors import log
 from nexus_actors.actors.dead_letters import DeadLetters
+from nexus_actors.actors.handling import Handlers, NotHandled
 from nexus_actors.actors.history import History
-from nexus_actors.actors.mailbox import Mailbox
-from nexus_actors.errors import ActorStopped, Unanswered
+from nexus_actors.actors.links import Exited, LinkedExit, Watch
+from nexus_actors.actors.mailbox import Mailbox, Overflow
+from nexus_actors.actors.message import Message
+from nexus_actors.errors import ActorStopped, MailboxFull, Unanswered
 
 if TYPE_CHECKING:
-    from nexus_actors.actors.message import Message
-    from supervisors import Failure
+    from collections.abc import Callable
 
-__all__ = ["ActorCell", "ActorState"]
+    from nexus_actors.actors.address import Address
+    from supervisors import ExitReason, Failure
+
+__all__ = ["ActorCell", "ActorState", "Control"]
 
 DEAF = 3.0
 """Seconds a cancelled handler may go on before it is reported."""
@@ -32,13 +38,31 @@ PATIENCE = 5.0
 _TAKES: frozenset[ActorState] = frozenset({"starting", "waiting", "running", "restarting"})
 
 
+class Control(Protocol):
+    """How an incarnation is reached from outside its tasks."""
+
+    def finish(self) -> None:
+        """End normally once the messages in hand are handled."""
+
+    def crash(self, error: BaseException) -> None:
+        """End with ``error``, now."""
+
+
 class ActorCell:
     """Name, mailbox and state of one actor through all its incarnations."""
 
-    def __init__(self, name: str, dead_letters: DeadLetters, *, capacity: int = 1000) -> None:
+    def __init__(
+        self,
+        name: str,
+        dead_letters: DeadLetters,
+        *,
+        capacity: int = 1000,
+        overflow: Overflow = "refuse",
+    ) -> None:
         self.name = name
         self.dead_letters = dead_letters
         self.mailbox = Mailbox(name, capacity)
+        self.overflow = overflow
         self.state: ActorState = "starting"
         self.since: float | None = None
         """Trio's clock: when it came to that; None before anybody said so."""
@@ -75,6 +99,20 @@ class ActorCell:
         """Streams and websockets that are open now."""
         self.methods: tuple[str, ...] = ()
         """Names other actors may call through a proxy."""
+        self.handlers: Handlers | None = None
+        """What it takes by ``tell`` and ``ask``; None where that is not known."""
+        self.traps_exits = False
+        """Whether the end of an actor it is linked to is a message, and not its own crash."""
+        self.is_child = False
+        """Whether another actor has spawned it: then it is that one's affair."""
+        self.inside: Callable[[], dict[str, Any]] = dict
+        """The state of the present incarnation's object, by attribute."""
+        self.recent: deque[tuple[float, str, str, str]] = deque(maxlen=20)
+        """The messages that were begun last: when, kind, handler or type, sender."""
+        self._control: Control | None = None
+        """The incarnation that is up; None between two."""
+        self._watches: list[Watch] = []
+        """Who wants to know of the end of the present incarnation."""
 
     @property
     def takes_messages(self) -> bool:
@@ -103,7 +141,91 @@ class ActorCell:
         if self.state not in _TAKES or (self._impatient and message.reply is not None):
             self.mailbox.refuse()
             raise self.refusal()
+        if self.handlers is not None and message.kind in ("tell", "ask", "timer"):
+            self.check(message.payload)
+        if self.overflow != "refuse" and not message.system and self.mailbox.is_full:
+            if self.overflow == "drop_oldest":
+                self._drop_oldest()
+            elif self.overflow == "drop_newest" and message.reply is None:
+                self.mailbox.refuse()
+                self.letters += 1
+                self.dead_letters.add(self.name, message, "mailbox full")
+                return
         self.mailbox.put(message)
+        message.receiver = self.name
+
+    def check(self, payload: Any) -> None:
+        """See whether it handles messages like ``payload``.
+
+        Raises:
+            NotHandled: it does not; the message names what it does.
+        """
+        if self.handlers is not None and self.handlers.method_for(payload) is None:
+            self.mailbox.refuse()
+            raise NotHandled(self.name, payload, self.handlers.types)
+
+    # -- the incarnation that is up --------------------------------------------------------------
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is an incarnation: it has started and not ended."""
+        return self._control is not None
+
+    def begin(self, control: Control) -> None:
+        """An incarnation is up; ``control`` reaches it."""
+        self._control = control
+
+    def end(self, reason: ExitReason) -> None:
+        """It has ended, clean-up and all: whoever watches it is told, once."""
+        if self._control is None:
+            return
+        self._control = None
+        self.mailbox.unstash()
+        watches, self._watches = self._watches, []
+        for watch in watches:
+            watch.on_end(reason)
+
+    def watch(self, watch: Watch) -> None:
+        """Tell ``watch`` of the end of the present incarnation."""
+        self._watches.append(watch)
+
+    def unwatch(self, watch: Watch) -> None:
+        """Tell it nothing; where it was told already, or never to be, nothing happens."""
+        if watch in self._watches:
+            self._watches.remove(watch)
+
+    def finish(self) -> None:
+        """Let the present incarnation end normally once its messages in hand are handled."""
+        if self._control is not None:
+            self._control.finish()
+
+    def exit_signal(self, other: Address, reason: ExitReason) -> None:
+        """One it is linked to has ended."""
+        if self.traps_exits:
+            self.notify(Exited(other, reason))
+        elif reason.abnormal and self._control is not None:
+            self._control.crash(LinkedExit(other.name, reason))
+
+    def notify(self, payload: Any) -> None:
+        """Put a system message into its mailbox; where it is going itself, nothing happens."""
+        if self.state in _TAKES and self.is_up:
+            self.offer(Message("tell", payload, system=True, handle_timeout=60.0))
+
+    def pause(self, paused: bool) -> None:
+        """Hand out only system messages from now on, or all of them again."""
+        self.mailbox.paused = paused
+        self.mailbox.wake()
+
+    def _drop_oldest(self) -> None:
+        message = self.mailbox.oldest()
+        if message is None:
+            return
+        if message.reply is not None:
+            self.mailbox.settle_waiting(message, "faulted")
+            message.reply.fail(MailboxFull(self.name, self.mailbox.capacity))
+        elif self.mailbox.settle_waiting(message, "dead-lettered"):
+            self.letters += 1
+            self.dead_letters.add(self.name, message, "mailbox full")
 
     def enter(self, state: ActorState, reason: str = "", *, next_try: float | None = None) -> None:
         """Change the state. Entering one that takes no messages answers the waiting callers."""
@@ -114,6 +236,7 @@ class ActorCell:
         self._changed.set()
         self._changed = trio.Event()
         if state in ("suspended", "failed", "stopped"):
+            self.mailbox.turn_away_waiters()
             self._turn_away(final=state == "stopped")
 
     def lose_patience(self) -> None:
@@ -164,10 +287,8 @@ class ActorCell:
             self.callers_cut += 1
             message.reply.fail(error)
 
-    def bury(
-        self, message: Message, reason: str, report: Failure | None, *, retryable: bool
-    ) -> None:
+    def bury(self, message: Message, reason: str, report: Failure | None) -> None:
         """End a message in hand that nobody waits for: it goes to dead letters."""
         if self.mailbox.settle(message, "dead-lettered"):
             self.letters += 1
-            self.dead_letters.add(self.name, message, reason, report=report, retryable=retryable)
+            self.dead_letters.add(self.name, message, reason, report=report)

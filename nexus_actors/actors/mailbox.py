@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Literal
 
 import attrs
 import trio
@@ -18,7 +20,12 @@ import trio
 from nexus_actors.actors.message import Fate, Message
 from nexus_actors.errors import MailboxFull
 
-__all__ = ["Mailbox", "MailboxStatistics"]
+__all__ = ["Mailbox", "MailboxStatistics", "Overflow"]
+
+Overflow = Literal["refuse", "wait", "drop_oldest", "drop_newest"]
+"""What becomes of a message for a full mailbox: its sender gets ``MailboxFull``; or waits for room
+within its deadline; or the oldest waiting message goes to dead letters in its favour; or it goes
+there itself, counted as refused (somebody who asks gets ``MailboxFull``)."""
 
 
 @attrs.frozen
@@ -44,10 +51,19 @@ class Mailbox:
             raise ValueError(f"the mailbox of {owner} wants a capacity of at least 1")
         self.owner = owner
         self.capacity = capacity
+        self.paused = False
+        """Whether only system messages are handed out: the actor is suspended by hand."""
         self._queue: deque[Message] = deque()
         """Waiting messages in order, among them some that were settled while they waited."""
+        self._system: deque[Message] = deque()
+        """System messages, which go first and have no bound. They are never settled waiting but by
+        :meth:`settle_waiting` at the end of their actor."""
+        self._stashed: deque[Message] = deque()
+        """Messages the actor has put aside, in order; they wait until it wants them back."""
         self._stale = 0
-        """How many in the queue were settled already: waiting = len(queue) - stale."""
+        """How many in the three were settled already: waiting = all their lengths - stale."""
+        self._room = trio.lowlevel.ParkingLot()
+        """Senders that wait for room, the first first."""
         self._in_hand = 0
         self._accepted = 0
         self._refused = 0
@@ -60,7 +76,12 @@ class Mailbox:
     @property
     def waiting(self) -> int:
         """How many accepted messages nobody has taken yet."""
-        return len(self._queue) - self._stale
+        return len(self._queue) + len(self._system) + len(self._stashed) - self._stale
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no message but a system message fits."""
+        return self.waiting - len(self._system) >= self.capacity
 
     def put(self, message: Message) -> None:
         """Accept ``message`` or refuse it.
@@ -68,12 +89,29 @@ class Mailbox:
         Raises:
             MailboxFull: as many wait as fit; the message is still the sender's.
         """
-        if self.waiting >= self.capacity:
+        if message.system:
+            self._system.append(message)
+        elif self.is_full:
             self._refused += 1
             raise MailboxFull(self.owner, self.capacity)
+        else:
+            self._queue.append(message)
         self._accepted += 1
-        self._queue.append(message)
         self.wake()
+
+    async def wait_for_room(self, deadline: float) -> None:
+        """Return when a message fits, or at ``deadline`` (Trio's clock) or the end of the actor
+        without that; those who came first go first."""
+        await trio.lowlevel.checkpoint()
+        with trio.CancelScope(deadline=deadline):
+            came_first = len(self._room)
+            while self.is_full or came_first:
+                came_first = 0
+                await self._room.park()
+
+    def turn_away_waiters(self) -> None:
+        """Let all who wait for room go on: they will be refused."""
+        self._room.unpark_all()
 
     def refuse(self) -> None:
         """Count a message that was refused before it came to the queue."""
@@ -84,20 +122,47 @@ class Mailbox:
 
         Order is kept: a message that is not admitted holds up those behind it.
         """
-        queue = self._queue
+        queue = self._system or self._queue
         while queue:
             message = queue[0]
             if message.fate is not None:
                 queue.popleft()
                 self._stale -= 1
+                queue = queue or self._queue
                 continue
-            if not admit(message):
+            if (self.paused and queue is self._queue) or not admit(message):
                 return None
             queue.popleft()
             message.taken = True
             self._in_hand += 1
+            if self._room:
+                self._room.unpark()
             return message
         return None
+
+    def stash(self, message: Message) -> None:
+        """Put a message that is in hand aside: it waits until :meth:`unstash`."""
+        assert message.taken, f"{message} is in nobody's hand"
+        message.taken = message.begun = False
+        self._in_hand -= 1
+        self._stashed.append(message)
+
+    def unstash(self) -> int:
+        """Put all that was put aside before what waits, in its order; return how many."""
+        alive = [message for message in self._stashed if message.fate is None]
+        self._stale -= len(self._stashed) - len(alive)
+        self._stashed.clear()
+        self._queue.extendleft(reversed(alive))
+        if alive:
+            self.wake()
+        return len(alive)
+
+    def oldest(self) -> Message | None:
+        """The message that has waited longest, system messages apart."""
+        return next(
+            (m for m in chain(self._stashed, self._queue) if m.fate is None),
+            None,
+        )
 
     def put_back(self, messages: Iterable[Message]) -> None:
         """Put messages that were taken in hand, and not begun, back before those that wait."""
@@ -106,7 +171,7 @@ class Mailbox:
             assert not message.begun, f"{message} cannot be as if untouched"
             message.taken = False
             self._in_hand -= 1
-            self._queue.appendleft(message)
+            (self._system if message.system else self._queue).appendleft(message)
 
     def settle(self, message: Message, fate: Fate) -> bool:
         """Give a message taken in hand its end; False where it had one already."""
@@ -127,12 +192,17 @@ class Mailbox:
         if self._stale > self.capacity:
             # callers that gave up must not make the queue of a stuck actor grow without bound
             self._queue = deque(m for m in self._queue if m.fate is None)
+            self._system = deque(m for m in self._system if m.fate is None)
+            self._stashed = deque(m for m in self._stashed if m.fate is None)
             self._stale = 0
+        if self._room:
+            self._room.unpark()
         return True
 
     def waiting_messages(self) -> Iterator[Message]:
         """The messages nobody has taken yet, oldest first, as they are now."""
-        return iter([m for m in self._queue if m.fate is None])
+        every = chain(self._stashed, self._system, self._queue)
+        return iter([message for message in every if message.fate is None])
 
     def wake(self) -> None:
         """Wake the actor's task if it sleeps in :meth:`sleep`."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import trio
 
 if TYPE_CHECKING:
+    from nexus_actors.actors.dead_letters import DeadLetter
     from nexus_actors.actors.reply import ReplySlot
 
 __all__ = ["Fate", "Kind", "Message", "Mode", "current_message", "in_hand", "remaining"]
@@ -54,11 +55,15 @@ class Message:
         "mode",
         "number",
         "on_error",
+        "origin",
         "payload",
+        "receiver",
         "reply",
         "request_id",
         "scope",
         "sender",
+        "stashed",
+        "system",
         "taken",
     )
 
@@ -77,6 +82,7 @@ class Message:
         chain: tuple[str, ...] = (),
         request_id: str = "",
         discard: Callable[[Any], None] | None = None,
+        system: bool = False,
     ) -> None:
         self.number = next(_numbers)
         self.kind = kind
@@ -92,6 +98,14 @@ class Message:
         self.request_id = request_id
         self.discard = discard
         """What to do with an answer that nobody takes, because the caller gave up just then."""
+        self.system = system
+        """Whether it goes before all others, and is not bounded."""
+        self.receiver = ""
+        """Whose mailbox took it; empty before that."""
+        self.stashed = False
+        """Whether its handler has asked to put it aside; looked at when that ends."""
+        self.origin: DeadLetter | None = None
+        """The dead letter it was retried from; None for a message sent the first time."""
         self.taken = False
         """Whether an actor has it in hand; written by the mailbox alone."""
         self.begun = False

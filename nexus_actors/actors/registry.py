@@ -26,6 +26,10 @@ class Registry:
         self._cells[cell.name] = cell
         return Address(cell)
 
+    def unregister(self, name: str) -> None:
+        """Let nobody answer to ``name``; where nobody does, nothing happens."""
+        self._cells.pop(name, None)
+
     def address(self, name: str) -> Address:
         """The address of the actor called ``name``.
 
@@ -42,8 +46,12 @@ class Registry:
             raise NoSuchActor(name, self._cells) from None
 
     def cells(self) -> list[ActorCell]:
-        """All of them, in the order in which they were registered."""
-        return [*self._cells.values()]
+        """All that are nobody's children, in the order in which they were registered."""
+        return [cell for cell in self._cells.values() if not cell.is_child]
+
+    def addresses(self) -> list[Address]:
+        """Every actor there is, children too, in the order in which they were registered."""
+        return [Address(cell) for cell in self._cells.values()]
 
     def __contains__(self, name: object) -> bool:
         return name in self._cells

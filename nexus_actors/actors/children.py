@@ -1,0 +1,206 @@
+"""The children of one owner: spawned one by one, supervised together, each with its own mailbox."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import trio
+
+from nexus_actors.actors.actor import Limits
+from nexus_actors.actors.address import Address
+from nexus_actors.actors.cell import ActorCell
+from nexus_actors.actors.handling import Handlers
+from nexus_actors.actors.mailbox import Overflow
+from nexus_actors.actors.routing import Pool, Route, check_route
+from nexus_actors.errors import NexusError
+from supervisors import (
+    Child,
+    ChildSpec,
+    ChildTerminated,
+    GaveUp,
+    NotFound,
+    Report,
+    Reporter,
+    Supervisor,
+    SupervisorRef,
+    log_report,
+)
+
+if TYPE_CHECKING:
+    from nexus_actors.actors.belongings import Belongings
+    from nexus_actors.actors.kernel import Kernel
+
+__all__ = ["Children", "ChildrenGaveUp", "Options", "Plan"]
+
+
+@attrs.frozen
+class Options:
+    """How one actor is supervised, and how it takes its messages."""
+
+    restart: Literal["permanent", "transient", "temporary"] = "permanent"
+    shutdown: float | Literal["infinity", "brutal_kill"] = 5.0
+    capacity: int = 1000
+    overflow: Overflow = "refuse"
+    concurrency: int = 1
+    trap_exits: bool = False
+
+
+@attrs.frozen
+class Plan:
+    """An actor that is to be spawned: a fresh object for each incarnation comes from ``make``."""
+
+    kind: str
+    handlers: Handlers
+    options: Options
+    make: Callable[[Belongings], Any]
+
+
+class ChildrenGaveUp(NexusError):
+    """An actor's children were restarted too often; this is its own crash."""
+
+
+class Children:
+    """What one owner has spawned, under a supervisor of its own (one_for_one)."""
+
+    def __init__(
+        self,
+        owner: str,
+        kernel: Kernel,
+        *,
+        intensity: int = 5,
+        period: float = 30.0,
+        on_report: Reporter = log_report,
+    ) -> None:
+        """``owner`` is the name before theirs: ``shop/counter``; empty for the outermost."""
+        self._owner = owner
+        self._kernel = kernel
+        self._on_report = on_report
+        self._supervisor = Supervisor(
+            intensity=intensity, period=period, name=owner or "system", on_report=self._told
+        )
+        self._ref: SupervisorRef | None = None
+        self._cells: dict[str, ActorCell] = {}
+        self._numbers = itertools.count(1)
+        self._closing = False
+        self._last_words = ""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Supervise them until :meth:`close`.
+
+        Raises:
+            ChildrenGaveUp: they were restarted too often.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                self._ref = await nursery.start(self._supervisor.run)
+                assert self._ref is not None
+                task_status.started()
+                await self._ref.wait()
+        finally:
+            for short in [*self._cells]:
+                self._forget(short)
+        if not self._closing:
+            raise ChildrenGaveUp(
+                f"the children of {self._owner or 'the system'} were restarted too often"
+                f"{self._last_words}"
+            )
+
+    async def close(self) -> None:
+        """Stop them, the last one first, each within its deadline."""
+        self._closing = True
+        for cell in self._cells.values():
+            cell.ending = True
+        if self._ref is not None:
+            await self._ref.stop()
+
+    async def spawn(self, plan: Plan, name: str = "") -> Address:
+        """Start one and return its address once it is up.
+
+        Raises:
+            ValueError: another has the name, or it is none.
+            StartFailed: its ``__init__`` or ``initialize`` raised.
+        """
+        assert self._ref is not None, "it is run before it spawns"
+        options = plan.options
+        cell = self._cell_for(plan, name)
+        limits = Limits(concurrency=options.concurrency)
+
+        async def start(child: Child) -> None:
+            await self._kernel.live(child, cell, plan, limits)
+
+        address = self._kernel.registry.register(cell)
+        short = cell.name.removeprefix(f"{self._owner}/")
+        self._cells[short] = cell
+        spec = ChildSpec(short, start, restart=options.restart, shutdown=options.shutdown)
+        try:
+            await self._ref.start_child(spec)
+        except BaseException:
+            self._forget(short)
+            raise
+        return address
+
+    async def spawn_pool(self, plan: Plan, *, size: int, route: Route, name: str) -> Pool:
+        """Start ``size`` alike, ``name-1`` to ``name-size``, and return their pool.
+
+        Raises as :meth:`spawn` does, and ValueError for a size or a route that is none.
+        """
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"a pool wants a size of at least 1, not {size!r}")
+        check_route(route)
+        name = name or plan.kind.lower()
+        members = [await self.spawn(plan, f"{name}-{number}") for number in range(1, size + 1)]
+        return Pool(members, route)
+
+    async def stop(self, address: Address) -> None:
+        """Stop one for good; at once where it is not one of these."""
+        assert self._ref is not None
+        short = address.name.removeprefix(f"{self._owner}/")
+        cell = self._cells.get(short)
+        if cell is None:
+            return
+        cell.ending = True
+        try:
+            await self._ref.terminate_child(short)
+            await self._ref.delete_child(short)
+        except NotFound:  # temporary: its spec went with it
+            pass
+        self._forget(short)
+
+    def addresses(self) -> list[Address]:
+        """All that are there, in the order of spawning."""
+        return [Address(cell) for cell in self._cells.values()]
+
+    def _cell_for(self, plan: Plan, name: str) -> ActorCell:
+        if name and ("/" in name or name != name.strip()):
+            raise ValueError(f"{name!r} is no name of a child: it has a slash or blanks around it")
+        while not name:
+            candidate = f"{plan.kind.lower()}-{next(self._numbers)}"
+            name = candidate if candidate not in self._cells else ""
+        if name in self._cells:
+            raise ValueError(f"{self._owner or 'the system'} has a child called {name!r} already")
+        full = f"{self._owner}/{name}" if self._owner else name
+        options = plan.options
+        cell = ActorCell(
+            full, self._kernel.dead_letters, capacity=options.capacity, overflow=options.overflow
+        )
+        cell.handlers = plan.handlers
+        cell.traps_exits = options.trap_exits
+        cell.is_child = bool(self._owner)
+        return cell
+
+    def _forget(self, short: str) -> None:
+        cell = self._cells.pop(short, None)
+        if cell is not None:
+            cell.enter("stopped")
+            self._kernel.registry.unregister(cell.name)
+
+    def _told(self, report: Report) -> None:
+        if isinstance(report, ChildTerminated) and report.action in ("leave", "forget"):
+            # nobody starts it again, and its callers learn it at once
+            self._forget(str(report.id))
+        if isinstance(report, GaveUp):
+            self._last_words = f": {report}"
+        self._on_report(report)

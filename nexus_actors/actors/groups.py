@@ -1,0 +1,63 @@
+"""Groups: actors by a common name, for messages to all of them. Members leave when they end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from nexus_actors.actors.address import Address
+from nexus_actors.actors.message import Message
+from nexus_actors.errors import Unanswered
+
+__all__ = ["Group", "Groups"]
+
+
+class Group:
+    """The members of one group, in the order in which they joined."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._members: dict[str, Address] = {}
+
+    @property
+    def members(self) -> tuple[Address, ...]:
+        """Those that are in it now."""
+        return tuple(self._members.values())
+
+    async def tell(self, payload: Any, *, sender: str = "") -> int:
+        """Give every member ``payload``; return how many mailboxes took it. Those that are full or
+        do not run are left out."""
+        await trio.lowlevel.checkpoint()
+        taken = 0
+        for member in self.members:
+            try:
+                member.offer(Message("tell", payload, sender=sender, handle_timeout=60.0))
+            except Unanswered:
+                continue
+            taken += 1
+        return taken
+
+    def add(self, address: Address) -> None:
+        """Let ``address`` be a member; twice is once."""
+        self._members[address.name] = address
+
+    def remove(self, address: Address) -> None:
+        """Let it be none; where it is none, nothing happens."""
+        self._members.pop(address.name, None)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+
+class Groups:
+    """All groups of a system; a name that nobody has joined is an empty group."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Group] = {}
+
+    def group(self, name: str) -> Group:
+        """The group of that name."""
+        if name not in self._groups:
+            self._groups[name] = Group(name)
+        return self._groups[name]

@@ -1,0 +1,33 @@
+"""The kernel: what all actors of one system share - names, dead letters, groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from nexus_actors.actors.actor import Limits, run_incarnation
+from nexus_actors.actors.belongings import Belongings
+from nexus_actors.actors.dead_letters import DeadLetters
+from nexus_actors.actors.groups import Groups
+from nexus_actors.actors.registry import Registry
+
+if TYPE_CHECKING:
+    from nexus_actors.actors.cell import ActorCell
+    from nexus_actors.actors.children import Plan
+    from supervisors import Child
+
+__all__ = ["Kernel"]
+
+
+@attrs.frozen
+class Kernel:
+    """Plain objects: there is nothing in them that could crash."""
+
+    registry: Registry = attrs.field(factory=Registry)
+    dead_letters: DeadLetters = attrs.field(factory=DeadLetters)
+    groups: Groups = attrs.field(factory=Groups)
+
+    async def live(self, child: Child, cell: ActorCell, plan: Plan, limits: Limits) -> None:
+        """Be one incarnation of the actor in ``cell``: the work of its child spec."""
+        await run_incarnation(child, cell, plan.make(Belongings(cell, self)), limits)

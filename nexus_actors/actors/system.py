@@ -1,0 +1,96 @@
+"""An actor system: actors without plugins, node or server, supervised in one place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from nexus_actors.actors.address import Address
+from nexus_actors.actors.base import Actor
+from nexus_actors.actors.children import Children
+from nexus_actors.actors.dead_letters import DeadLetters
+from nexus_actors.actors.groups import Group
+from nexus_actors.actors.kernel import Kernel
+from nexus_actors.actors.routing import Pool, Route
+from supervisors import Reporter, log_report
+
+__all__ = ["ActorSystem", "open_system"]
+
+
+class ActorSystem:
+    """Spawns the outermost actors; made by :func:`open_system`."""
+
+    def __init__(self, children: Children, kernel: Kernel) -> None:
+        self._children = children
+        self._kernel = kernel
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What nobody will handle."""
+        return self._kernel.dead_letters
+
+    async def spawn(self, kind: type[Actor], *args: Any, name: str = "", **options: Any) -> Address:
+        """Start an actor and return its address; as :meth:`.Actor.spawn` for its children."""
+        return await self._children.spawn(kind._plan(args, options), name)
+
+    async def spawn_pool(
+        self,
+        kind: type[Actor],
+        *args: Any,
+        size: int,
+        route: Route = "round_robin",
+        name: str = "",
+        **options: Any,
+    ) -> Pool:
+        """Start ``size`` alike and return the pool; as :meth:`.Actor.spawn_pool`."""
+        return await self._children.spawn_pool(
+            kind._plan(args, options), size=size, route=route, name=name
+        )
+
+    async def stop(self, address: Address) -> None:
+        """Stop one of the outermost actors for good and wait until it has ended."""
+        await self._children.stop(address)
+
+    def address(self, name: str) -> Address:
+        """The address of the actor of that name: ``counter``, or ``counter/worker-1``.
+
+        Raises:
+            NoSuchActor: there is none; the message suggests the nearest.
+        """
+        return self._kernel.registry.address(name)
+
+    def addresses(self) -> list[Address]:
+        """Every actor there is, children too."""
+        return self._kernel.registry.addresses()
+
+    def group(self, name: str) -> Group:
+        """The group of that name, empty where nobody has joined it."""
+        return self._kernel.groups.group(name)
+
+
+@asynccontextmanager
+async def open_system(
+    *, intensity: int = 5, period: float = 30.0, on_report: Reporter = log_report
+) -> AsyncIterator[ActorSystem]:
+    """Run actors for as long as the block lasts; then stop them, the last one first.
+
+    ``intensity`` and ``period`` (seconds) bound how often the outermost actors are restarted.
+
+    Raises:
+        ChildrenGaveUp: they were restarted more often than that.
+    """
+    kernel = Kernel()
+    children = Children("", kernel, intensity=intensity, period=period, on_report=on_report)
+    failure: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(children.run)
+            yield ActorSystem(children, kernel)
+            await children.close()
+    except BaseExceptionGroup as group:
+        failure = group.exceptions[0] if len(group.exceptions) == 1 else group
+    if failure is not None:
+        raise failure  # out here the nursery does not wrap it
