@@ -1,90 +1,199 @@
-"""Dead letters: accepted or offered messages nobody will handle, kept to be looked at.
+"""Dead letters: accepted or offered messages nobody will handle, kept to be looked at, sent again
+or thrown away.
 
-A bounded list, newest last; what falls off its old end is counted, never silent.
+A bounded list, oldest first; what falls off its old end is counted, never silent.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
+import reprlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from nexus_actors import log
+from nexus_actors.actors.message import Message
+from nexus_actors.errors import MailboxFull, NexusError
 
 if TYPE_CHECKING:
-    from nexus_actors.actors.message import Kind, Message
+    from nexus_actors.actors.cell import ActorCell
+    from nexus_actors.actors.message import Kind
     from supervisors import Failure
 
-__all__ = ["DeadLetter", "DeadLetters"]
+__all__ = ["QUARANTINED", "DeadLetter", "DeadLetters", "NoSuchLetter", "NotRetried", "Past"]
 
 QUIET = 1.0
 """Seconds after a line about an actor's dead letter in which its further ones are only counted."""
 
+CRASH = "crash"
+"""The reason of a letter whose handler crashed its actor."""
+QUARANTINED = "quarantined"
+"""The reason where that happened once more, after the letter had been retried."""
+_LONGEST_REASON = 300
+_LONGEST_CONTENT = 2000
+_REMEMBERED = 10
+
 _logger = log.get_logger("nexus.dead_letters")
+
+
+class NoSuchLetter(NexusError):
+    """No dead letter has that number: there never was one, or it was retried, discarded, or fell
+    off the old end of the list."""
+
+    def __init__(self, number: int, total: int) -> None:
+        told = (
+            "it was retried, discarded, or fell off the end of the list"
+            if (1 <= number <= total)
+            else "there never was one"
+        )
+        super().__init__(f"there is no dead letter {number}: {told}")
+        self.number = number
+
+
+class NotRetried(NexusError):
+    """A dead letter that is not sent again; the message says why and what to do. It stays."""
+
+
+@attrs.frozen
+class Past:
+    """An earlier letter of a message that was retried and became a dead letter again."""
+
+    number: int
+    reason: str
+    at: float
+    """Trio's clock, seconds."""
+    report: Failure | None
 
 
 @attrs.frozen
 class DeadLetter:
     """One message nobody will handle, and why."""
 
+    number: int
+    """Its own, counted from 1 while the node lives; never given twice."""
     actor: str
     """Whose mailbox it was for."""
-    kind: Kind
-    handler: str
-    """The handler it was meant for; empty where there is no name for it."""
-    about: str
-    """What it carries, in a word: an event's type, a route, a method; empty where it has none."""
     reason: str
-    """``crash``, ``mailbox full``, ``stopped``, ``suspended``, ``callee failed``..."""
-    payload: Any = attrs.field(repr=False)
-    sender: str = ""
+    """``crash``, ``quarantined``, ``mailbox full``, ``stopped``, ``suspended``, ``in hand of a
+    crash``, or the words of what its handler let out."""
+    message: Message = attrs.field(repr=False, eq=False)
+    """What it was; settled, and never sent again itself."""
     report: Failure | None = None
     """How it made the handler fail, where it did: words and places, no frames."""
-    retryable: bool = True
-    """Whether handling it later could work: False for the one that crashed its handler."""
-    number: int = 0
-    """The message's number."""
+    crashes: int = 0
+    """How often its handler has crashed the actor, this time among them."""
+    past: tuple[Past, ...] = ()
+    """The letters it was before it was retried, oldest first, the last ten of them."""
     at: float = attrs.field(factory=trio.current_time)
     """Trio's clock, seconds."""
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of message it was."""
+        return self.message.kind
+
+    @property
+    def handler(self) -> str:
+        """The handler it was meant for; empty where there is no name for it."""
+        return self.message.handler
+
+    @property
+    def about(self) -> str:
+        """What it carries, in a word: an event's type, a method; empty where it has none."""
+        return self.message.about
+
+    @property
+    def sender(self) -> str:
+        """Who sent it; empty where that is not known."""
+        return self.message.sender
+
+    @property
+    def payload(self) -> Any:
+        """What it carries."""
+        return self.message.payload
+
+    @property
+    def retryable(self) -> bool:
+        """Whether :meth:`DeadLetters.retry` sends it again without ``force``."""
+        return self.message.reply is None and self.reason != QUARANTINED
+
+    def content(self) -> str:
+        """What it carries, for a person who may see it: its ``repr``, cut to 2000 characters.
+
+        A payload may say by an attribute ``content`` what of it is worth showing.
+        """
+        payload = self.message.payload
+        words = _shower.repr(getattr(payload, "content", payload))
+        if len(words) > _LONGEST_CONTENT:
+            words = f"{words[: _LONGEST_CONTENT - 1]}…"
+        return words
+
+
+class _Shower(reprlib.Repr):
+    """``repr`` that neither a huge value nor a ``__repr__`` that raises can hurt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 6
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 50
+        self.maxstring = self.maxother = 500
+
+
+_shower = _Shower()
 
 
 class DeadLetters:
     """The node's dead letters, at most ``capacity`` of them."""
 
     def __init__(self, capacity: int = 1000) -> None:
-        self._letters: deque[DeadLetter] = deque(maxlen=capacity)
+        self.capacity = capacity
+        self._letters: dict[int, DeadLetter] = {}
+        """By number, and so oldest first."""
         self.total = 0
-        """All there ever were; more than :meth:`list` shows once old ones fell off."""
+        """All there ever were; the newest has this number."""
+        self.fell_off = 0
+        """How many were dropped, oldest first, because there were too many."""
+        self.retried = 0
+        """How many left the list because they were sent again."""
+        self.discarded = 0
+        """How many somebody has thrown away."""
         self._said: dict[str, tuple[float, int]] = {}
         """For each actor: when a line about it was logged, and how many letters since were not."""
 
     def add(
-        self,
-        actor: str,
-        message: Message,
-        reason: str,
-        *,
-        report: Failure | None = None,
-        retryable: bool = True,
+        self, actor: str, message: Message, reason: str, *, report: Failure | None = None
     ) -> DeadLetter:
-        """Keep ``message``, which was for ``actor``; log one line about it."""
-        letter = DeadLetter(
-            actor=actor,
-            kind=message.kind,
-            handler=message.handler,
-            about=message.about,
-            reason=reason,
-            payload=message.payload,
-            sender=message.sender,
-            report=report,
-            retryable=retryable,
-            number=message.number,
-        )
-        self._letters.append(letter)
+        """Keep ``message``, which was for ``actor``; log one line about it.
+
+        A message that was retried from here after a crash, and crashed again, is quarantined.
+        """
+        origin = message.origin
+        past: tuple[Past, ...] = ()
+        crashes = int(reason == CRASH)
+        if origin is not None:
+            before = Past(origin.number, origin.reason, origin.at, origin.report)
+            past = (*origin.past, before)[-_REMEMBERED:]
+            crashes += origin.crashes
+            if reason == CRASH and crashes > 1:
+                reason = QUARANTINED
         self.total += 1
+        letter = DeadLetter(
+            number=self.total,
+            actor=actor,
+            reason=reason[:_LONGEST_REASON],
+            message=message,
+            report=report,
+            crashes=crashes,
+            past=past,
+        )
+        message.origin = None  # told by `past`; a chain of letters would grow without bound
+        self._letters[letter.number] = letter
+        if len(self._letters) > self.capacity:
+            del self._letters[next(iter(self._letters))]
+            self.fell_off += 1
         self._log(letter)
         return letter
 
@@ -96,8 +205,9 @@ class DeadLetters:
             self._said[letter.actor] = (said_at, unsaid + 1)
             return
         self._said[letter.actor] = (letter.at, 0)
+        what = f"{letter.kind} {letter.about or type(letter.payload).__name__}"
         _logger.warning(
-            f"dead letter: {letter.kind} {letter.about or letter.number} for {letter.actor}"
+            f"dead letter {letter.number}: {what} for {letter.actor}"
             + (f", and {unsaid} more before it" if unsaid else ""),
             reason=letter.reason,
             **{
@@ -105,9 +215,74 @@ class DeadLetters:
             },
         )
 
-    def list(self) -> list[DeadLetter]:
-        """What is kept, oldest first."""
-        return [*self._letters]
+    def list(self, actor: str | None = None) -> list[DeadLetter]:
+        """What is kept (for ``actor`` alone, where one is named), oldest first."""
+        return [one for one in self._letters.values() if actor is None or one.actor == actor]
+
+    def get(self, number: int) -> DeadLetter:
+        """The letter with that number.
+
+        Raises:
+            NoSuchLetter: there is none, or none any more.
+        """
+        try:
+            return self._letters[number]
+        except KeyError:
+            raise NoSuchLetter(number, self.total) from None
+
+    def retry(
+        self, number: int, find: Callable[[str], ActorCell], *, force: bool = False
+    ) -> Message:
+        """Send the message of a letter again, as a new message, to the actor of the same name
+        (``find`` knows them). The letter leaves the list once it was accepted, else it stays.
+
+        ``force`` sends also what is quarantined.
+
+        Raises:
+            NoSuchLetter: no letter has that number.
+            NotRetried: its caller has gone, or it is quarantined.
+            Unanswered: it was not accepted: ``NoSuchActor``, ``ActorStopped``, ``MailboxFull``.
+        """
+        letter = self.get(number)
+        old = letter.message
+        if old.reply is not None:
+            raise NotRetried(f"letter {number} was a question, and nobody waits for its answer now")
+        if not (force or letter.retryable):
+            raise NotRetried(
+                f"letter {number} is quarantined: it crashed {letter.actor} "
+                f"{letter.crashes} times (use --force to send it all the same)"
+            )
+        cell = find(letter.actor)
+        if cell.overflow == "drop_newest" and cell.mailbox.is_full:
+            # it would become a letter once more
+            raise MailboxFull(cell.name, cell.mailbox.capacity)
+        afresh = getattr(old.payload, "afresh", None)
+        message = Message(
+            old.kind,
+            # the handler may have changed what it was given
+            old.payload if afresh is None else afresh(),
+            handler=old.handler,
+            sender=old.sender,
+            handle_timeout=old.handle_timeout,
+            mode=old.mode,
+            on_error=old.on_error,
+            request_id=old.request_id,
+        )
+        message.origin = letter
+        cell.offer(message)
+        del self._letters[number]
+        self.retried += 1
+        return message
+
+    def discard(self, number: int) -> None:
+        """Throw a letter away for good.
+
+        Raises:
+            NoSuchLetter: no letter has that number.
+        """
+        self.get(number)
+        del self._letters[number]
+        self.discarded += 1
 
     def __len__(self) -> int:
         return len(self._letters)

@@ -41,8 +41,6 @@ class Verdict:
     """It counts as a fault of the actor."""
     expected: bool = False
     """A refusal said on purpose: the message counts as handled."""
-    retryable: bool = False
-    """Without a caller: the message may be tried again from dead letters."""
 
 
 def collapse(error: BaseException) -> BaseException:
@@ -65,7 +63,7 @@ def judge(
     if _all_are(error, HTTPError):
         return Verdict(crash=False, fault=False, expected=True)
     if _all_are(error, Unanswered):
-        return Verdict(crash=False, fault=False, retryable=True)
+        return Verdict(crash=False, fault=False)
     if not isinstance(error, Exception) or isinstance(error, MemoryError | RecursionError):
         return Verdict(crash=True, fault=True)
     if has_caller:

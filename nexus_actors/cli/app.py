@@ -161,3 +161,89 @@ def plugins(
         from nexus_actors.cli.plugins import show_plugins
 
     return show_plugins({"config": config, "data": data}, as_json=json)
+
+
+_letters = App(
+    name="dead-letters",
+    help="Show, send again or throw away the messages that nobody handled.",
+)
+app.command(_letters)
+
+_Json = Annotated[bool, Parameter(help="As JSON, for programs.", negative=())]
+_Plugin = Annotated[str | None, Parameter(help="Those for this plugin alone.")]
+_Every = Annotated[bool, Parameter(name="--all", help="All there are.", negative=())]
+
+
+@_letters.default
+@_letters.command(name="list")
+def dead_letters_list(
+    *,
+    plugin: _Plugin = None,
+    json: _Json = False,
+    config: _Config = None,
+    data: _Data = None,
+) -> int:
+    """List the dead letters of the running node, oldest first."""
+    from nexus_actors.cli.dead_letters import list_letters
+
+    return list_letters({"config": config, "data": data}, plugin, as_json=json)
+
+
+@_letters.command(name="show")
+def dead_letters_show(
+    number: int, /, *, json: _Json = False, config: _Config = None, data: _Data = None
+) -> int:
+    """Show one: what it carries, why nobody handled it, and what it was before.
+
+    Parameters
+    ----------
+    number
+        The letter's number, as the list has it.
+    """
+    from nexus_actors.cli.dead_letters import show_letter
+
+    return show_letter({"config": config, "data": data}, number, as_json=json)
+
+
+@_letters.command(name="retry")
+def dead_letters_retry(
+    *numbers: int,
+    plugin: _Plugin = None,
+    every: _Every = False,
+    force: Annotated[
+        bool, Parameter(help="Also those in quarantine: they crashed when retried.", negative=())
+    ] = False,
+    config: _Config = None,
+    data: _Data = None,
+) -> int:
+    """Send letters again, each as a new message; one that is not accepted stays.
+
+    Parameters
+    ----------
+    numbers
+        The letters' numbers.
+    """
+    from nexus_actors.cli.dead_letters import change_letters
+
+    flags = {"config": config, "data": data}
+    return change_letters(flags, "retry", numbers, plugin, every, force=force)
+
+
+@_letters.command(name="discard")
+def dead_letters_discard(
+    *numbers: int,
+    plugin: _Plugin = None,
+    every: _Every = False,
+    config: _Config = None,
+    data: _Data = None,
+) -> int:
+    """Throw letters away for good.
+
+    Parameters
+    ----------
+    numbers
+        The letters' numbers.
+    """
+    from nexus_actors.cli.dead_letters import change_letters
+
+    return change_letters({"config": config, "data": data}, "discard", numbers, plugin, every)

@@ -12,7 +12,7 @@ from nexus_actors.config.places import control_path
 from nexus_actors.errors import NexusError
 from nexus_actors.words import shown_path
 
-__all__ = ["NoNode", "NotThere", "ask_node"]
+__all__ = ["NoNode", "NotThere", "ask_node", "tell_node"]
 
 
 class NoNode(NexusError):
@@ -30,12 +30,21 @@ def ask_node(data: Path, path: str) -> Any:
         NoNode: there is none, it does not answer, or it is somebody else's.
         NotThere: it has nothing of that name.
     """
+    return _request(data, "GET", path)
+
+
+def tell_node(data: Path, path: str, body: Any) -> Any:
+    """What the node answers to ``POST path`` with ``body`` as JSON; raises as :func:`ask_node`."""
+    return _request(data, "POST", path, body)
+
+
+def _request(data: Path, method: str, path: str, body: Any = None) -> Any:
     socket = control_path(data)
     folder = shown_path(data)
     start = "start one with `nexus run`, or name its data folder with --data"
     try:
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), timeout=10.0) as client:
-            response = client.get(f"http://node{path}")
+            response = client.request(method, f"http://node{path}", json=body)
             answer = response.json()
             if response.status_code == 404:
                 raise NotThere(answer["detail"])

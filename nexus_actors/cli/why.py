@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -89,6 +89,8 @@ def _numbers(about: Mapping[str, Any]) -> Iterator[str]:
         f"{counted(about['faults'], 'fault')} in answering; "
         f"{counted(about['in_hand'], 'message')} in hand, {about['waiting']} waiting"
     )
+    if about["letters"]:
+        yield f"  {_letters(about['letters'])}: nexus dead-letters --plugin {about['name']}"
     rules = about["supervision"]
     if rules is not None:
         yield (
@@ -104,6 +106,11 @@ def _happening(each: Mapping[str, Any], now: datetime) -> Text:
     return Text(f"  {day}{at:%H:%M:%S}  ", style="dim") + Text(
         each["words"], style=_STYLES.get(each["level"], "")
     )
+
+
+def _letters(numbers: Sequence[int]) -> str:
+    listed = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+    return f"{counted(len(numbers), 'dead letter')} ({listed})"
 
 
 def _times(number: int) -> str:

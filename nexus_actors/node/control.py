@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from quart import request
 
+from nexus_actors.actors.dead_letters import NoSuchLetter
 from nexus_actors.config.places import control_path
 from nexus_actors.errors import Fault, Invalid, NoSuchActor
 from nexus_actors.http.frontend import FrontEnd
 from nexus_actors.node.explain import explain
 from nexus_actors.node.health import describe_plugin
+from nexus_actors.node.letters import Unclear, describe, discard, letters_of, retry
 from nexus_actors.words import nearest
 
 if TYPE_CHECKING:
     from nexus_actors.node.node import Node
 
 __all__ = ["add_control_pages", "control_bind"]
+
+Answer = dict[str, Any] | tuple[dict[str, Any], int]
 
 _LONGEST = 100
 """Bytes that the path of a Unix socket may have everywhere."""
@@ -78,7 +82,7 @@ def add_control_pages(pages: FrontEnd, node: Node) -> None:
     """Add what the commands ask for."""
 
     @pages.get("/v1/why")
-    async def why() -> dict[str, Any] | tuple[dict[str, Any], int]:
+    async def why() -> Answer:
         name = request.args.get("plugin", "")
         try:
             return explain(name, node.plan, node.registry, node.database)
@@ -113,3 +117,27 @@ def add_control_pages(pages: FrontEnd, node: Node) -> None:
             "plugins": listed,
             "disabled": [*node.plan.disabled],
         }
+
+    @pages.get("/v1/dead-letters")
+    async def dead_letters() -> Answer:
+        try:
+            return letters_of(node, request.args.get("plugin"))
+        except NoSuchActor as error:
+            return {"detail": str(error)}, 404
+
+    @pages.get("/v1/dead-letters/<int:number>")
+    async def dead_letter(number: int) -> Answer:
+        try:
+            return describe(node, node.dead_letters.get(number))
+        except NoSuchLetter as error:
+            return {"detail": str(error)}, 404
+
+    @pages.post("/v1/dead-letters/<any(retry, discard):what>")
+    async def change_dead_letters(what: str) -> Answer:
+        asked = await request.get_json(force=True, silent=True)
+        try:
+            return retry(node, asked) if what == "retry" else discard(node, asked)
+        except Unclear as error:
+            return {"detail": str(error)}, 400
+        except NoSuchActor as error:
+            return {"detail": str(error)}, 404

@@ -45,6 +45,7 @@ def explain(name: str, plan: Plan, registry: Registry, database: Database | None
         "faults": cell.faults,
         "waiting": cell.mailbox.waiting,
         "in_hand": cell.mailbox.statistics().in_hand,
+        "letters": [letter.number for letter in cell.dead_letters.list(name)],
         "needs": [*_needs(cell, plugins, registry, database, {name})],
         "refused": [
             str(fault)

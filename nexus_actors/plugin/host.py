@@ -65,6 +65,22 @@ class EventCall:
         """In a word, for reports."""
         return str(self.event.type)
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """What it says, for whoever looks at it as a dead letter."""
+        event = self.event.for_receiver()
+        return {
+            "type": event.type,
+            "id": event.id,
+            "source": event.source,
+            "time": event.time.isoformat(),
+            "data": event.data,
+        }
+
+    def afresh(self) -> EventCall:
+        """The same as it came: its handler may have changed the data it read."""
+        return attrs.evolve(self, event=self.event.for_receiver())
+
 
 class PluginHost:
     """The behaviour (:class:`nexus_actors.actors.Behaviour`) of one incarnation of a plugin."""
