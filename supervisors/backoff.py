@@ -19,8 +19,9 @@ class Backoff:
     so that many children do not come back in step. A child that stayed up for `reset_after`
     seconds is calm again.
 
-    Every try still counts towards the supervisor's intensity, at the time it is made: to try for
-    ever, give the supervisor an intensity that the pauses cannot reach.
+    Every try still counts towards the supervisor's intensity, at the time it is made; only then is
+    it decided whether to give up. To try for ever, give the supervisor an intensity that the pauses
+    cannot reach.
 
     Raises:
         ValueError: numbers are out of range; the message names each with what is allowed.

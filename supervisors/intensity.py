@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from bisect import insort
 from collections import deque
 
 __all__ = ["RestartWindow"]
@@ -12,7 +11,8 @@ __all__ = ["RestartWindow"]
 class RestartWindow:
     """The restarts of the last `period` seconds. It is told the time and reads no clock.
 
-    The window is inclusive, as in OTP: a restart exactly `period` seconds ago still counts.
+    The window is inclusive, as in OTP: a restart exactly `period` seconds ago still counts. A
+    restart is counted when it is made, so no time may be before that of an earlier call.
     """
 
     def __init__(self, intensity: int, period: float) -> None:
@@ -22,21 +22,17 @@ class RestartWindow:
         self._times: deque[float] = deque(maxlen=min(intensity + 1, sys.maxsize))
 
     def __len__(self) -> int:
-        """How many restarts count at present, at most one more than are allowed."""
+        """How many restarts counted at the last `now`, at most one more than are allowed."""
         return len(self._times)
 
-    def add(self, now: float) -> bool:
-        """Count a restart at `now` (seconds); tell whether it is still allowed.
-
-        Times may be ahead of those of later calls: a paused restart is counted when it is planned.
-        """
+    def prune(self, now: float) -> None:
+        """Forget the restarts that no longer count at `now` (seconds)."""
         times = self._times
         while times and times[0] < now - self.period:
             times.popleft()
-        if not times or times[-1] <= now:
-            times.append(now)
-        else:
-            kept = list(times)
-            insort(kept, now)
-            self._times = deque(kept, maxlen=times.maxlen)  # keeps the newest
+
+    def add(self, now: float) -> bool:
+        """Count a restart at `now` (seconds); tell whether it is still allowed."""
+        self.prune(now)
+        self._times.append(now)
         return len(self._times) <= self.intensity

@@ -257,15 +257,14 @@ class Loop:
         if self._backoff is not None and now - child.started_at >= self._backoff.reset_after:
             slot.tries = 0
         wait = self._pause(slot)
-        allowed = self._restarts.add(now + wait)
-        self._report_terminated(slot, reason, "restart" if allowed else "give_up", wait)
-        if not allowed:
-            return self._give_up(slot)
         if not wait:
-            return await self._try(slot)
+            allowed = self._restarts.add(now)
+            self._report_terminated(slot, reason, "restart" if allowed else "give_up")
+            return await self._try(slot) if allowed else self._give_up(slot)
+        self._restarts.prune(now)
+        self._report_terminated(slot, reason, "restart", wait)
         self._mark_restarting(slot)
-        await self._stop(one for one in self._team(slot)[::-1] if one is not slot)
-        self._try_at(slot, now + wait)
+        await self._try_after(slot, wait)
         return None
 
     # Restarting
@@ -305,33 +304,33 @@ class Loop:
     async def _failed(self, slot: Slot) -> ExitReason | None:
         self._mark_restarting(slot)
         wait = self._pause(slot)
-        if not wait:
-            self._report_retry(slot, 0.0)
-            self._inbox.post(self._on_retry, self._retry_key(slot))
-            return None
-        at = trio.current_time() + wait
-        if not self._restarts.add(at):
-            return self._give_up(slot)
         self._report_retry(slot, wait)
-        await self._stop(one for one in self._team(slot)[::-1] if one is not slot)
-        self._try_at(slot, at)
+        if wait:
+            await self._try_after(slot, wait)
+        else:
+            self._inbox.post(self._on_retry, self._retry_key(slot))
         return None
 
     async def _on_retry(self, key: object) -> ExitReason | None:
         slot = self._slot_to_retry(key)
         if slot is None or not slot.restarting:  # terminated, or started by a sibling's restart
             return None
-        if not self._restarts.add(trio.current_time()):
-            return self._give_up(slot)
-        return await self._try(slot)
+        return await self._try_if_allowed(slot)
 
-    def _try_at(self, slot: Slot, at: float) -> None:
+    async def _try_after(self, slot: Slot, wait: float) -> None:
+        """Plan a restart. Those that go with it are stopped now; it counts when it is made."""
+        at = trio.current_time() + wait
+        await self._stop(one for one in self._team(slot)[::-1] if one is not slot)
         slot.due = at
         self._inbox.post_at(at, self._on_due, (slot, at))
 
     async def _on_due(self, paused: tuple[Slot, float]) -> ExitReason | None:
         slot, at = paused
-        return await self._try(slot) if slot.due == at else None
+        return await self._try_if_allowed(slot) if slot.due == at else None
+
+    async def _try_if_allowed(self, slot: Slot) -> ExitReason | None:
+        allowed = self._restarts.add(trio.current_time())
+        return await self._try(slot) if allowed else self._give_up(slot)
 
     # Calls
 
@@ -380,6 +379,7 @@ class Loop:
         deliver(self.reporter, report)
 
     def _report_retry(self, slot: Slot, wait: float) -> None:
+        self._restarts.prune(trio.current_time())
         self._report(
             RetryScheduled,
             id=slot.spec.id,

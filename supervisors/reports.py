@@ -79,7 +79,8 @@ class ChildTerminated(Report):
     dropped: tuple[object, ...] = ()
     """Its siblings that are stopped for that and, being temporary, not started again."""
     restarts: int = 0
-    """Restarts within the period, with this one."""
+    """Restarts within the period, with this one; before a pause without it, since a restart counts
+    when it is made."""
     intensity: int = 0
     """How many are allowed."""
     period: float = 0.0
@@ -106,6 +107,8 @@ class ChildTerminated(Report):
         if self.action == "shut_down":
             return "it is significant, so the supervisor shuts down"
         used = f"restart {self.restarts} of {self.intensity} in {self.period:g} s"
+        if self.pause:
+            used = f"{self.restarts} of {self.intensity} restarts in {self.period:g} s are used"
         if self.action == "give_up":
             return f"{used}, one too many: the supervisor gives up"
         also = f" with {_listed(self.others)}" if self.others else ""

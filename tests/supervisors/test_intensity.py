@@ -15,8 +15,6 @@ from supervisors.intensity import RestartWindow
         (3, [2.0, 3.0, 4.0, 4.5], [True, True, True, False]),
         (3, [-2.0, 3.0, 4.0, 4.5], [True, True, True, True]),
         (2, [0, 1, 2, 7.5, 8], [True, True, False, True, True]),
-        (2, [10.0, 7.0, 8.0], [True, True, False]),  # one was planned ahead
-        (2, [10.0, 3.0, 9.0], [True, True, True]),
     ],
 )
 def test_a_restart_is_allowed_while_no_more_fall_into_the_window(intensity, times, allowed):
@@ -29,6 +27,14 @@ def test_no_more_times_are_kept_than_it_takes_to_decide():
     for step in range(100):
         window.add(step / 100)
     assert len(window) == 4
+
+
+def test_what_no_longer_counts_is_forgotten_also_without_a_restart():
+    window = RestartWindow(3, 5.0)
+    for time in (0.0, 1.0, 3.0):
+        window.add(time)
+    window.prune(6.0)
+    assert len(window) == 2
 
 
 def test_an_intensity_may_be_any_whole_number():

@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from supervisors import SHUTDOWN, Backoff, GaveUp, RetryScheduled
+from supervisors import SHUTDOWN, Backoff, ChildTerminated, GaveUp, RetryScheduled
 
 ABNORMAL = ("crash", "kill")
 ENDINGS = ("normal", "shutdown", "shutdown_info", *ABNORMAL)
@@ -303,11 +303,93 @@ class TestBackoff:
         await trio.sleep(10)
         assert troupe.taken() == []
 
-    async def test_it_gives_up_before_it_pauses_in_vain(self, troupe, run):
-        ref = await run(troupe.supervisor("a", intensity=1, backoff=self.BACKOFF))
+    async def test_a_paused_restart_counts_when_it_is_made_and_may_be_one_too_many(
+        self, troupe, run
+    ):
+        ref = await run(troupe.supervisor("a", "b", intensity=1, backoff=self.BACKOFF))
         await troupe.end("a", "crash")
         await troupe.end("a", "crash")
+        await trio.sleep(0.9)
+        assert ref.is_alive
+        await trio.sleep(0.2)
         assert ref.reason == SHUTDOWN
+        assert [report.action for report in troupe.told(ChildTerminated)] == ["restart", "restart"]
+        assert troupe.told(GaveUp)[0].restarts == 2
+
+    async def test_a_paused_restart_that_is_called_off_never_counts(self, troupe, run):
+        ref = await run(troupe.supervisor("a", "b", intensity=1, backoff=self.BACKOFF))
+        await troupe.end("a", "crash")
+        await troupe.end("a", "crash")
+        await ref.terminate_child("a")
+        await trio.sleep(5.1)
+        await troupe.end("b", "crash")
+        assert ref.is_alive
+
+    async def test_a_failed_try_after_a_pause_may_be_one_too_many(self, troupe, run):
+        ref = await run(troupe.supervisor("a", intensity=2, backoff=self.BACKOFF))
+        troupe.starts["a"] += ["ok", "fail", "fail"]
+        await troupe.end("a", "crash")
+        await troupe.end("a", "crash")
+        await trio.sleep(1.1)
+        assert ref.is_alive
+        assert troupe.told(RetryScheduled)[0].pause == 2
+        await trio.sleep(1.8)
+        assert ref.is_alive
+        await trio.sleep(0.2)
+        assert ref.reason == SHUTDOWN
+        assert troupe.taken().count("fail a") == 1
+        assert troupe.told(GaveUp)[0].restarts == 3
+
+    LONG = Backoff(first=10, jitter=0)
+
+    async def test_a_planned_restart_is_not_counted_beside_those_made_meanwhile(self, troupe, run):
+        ref = await run(troupe.supervisor("a", "b", intensity=1, backoff=self.LONG))
+        await troupe.end("a", "crash")
+        await trio.sleep(6)
+        await troupe.end("a", "crash")  # to be restarted in 10 s
+        await trio.sleep(1)
+        await troupe.end("b", "crash")
+        assert troupe.running == {"b"}
+        await trio.sleep(9.1)
+        assert troupe.running == {"a", "b"}
+        assert ref.is_alive
+
+    async def test_a_planned_restart_does_not_wipe_out_those_that_were_made(self, troupe, run):
+        ref = await run(troupe.supervisor(*"abcd", intensity=2, backoff=self.LONG))
+        await troupe.end("a", "crash")
+        await trio.sleep(6)
+        for name in "bcad":
+            assert ref.is_alive
+            await troupe.end(name, "crash")
+            await trio.sleep(0.1)
+        assert ref.reason == SHUTDOWN
+
+    async def test_reports_before_a_pause_tell_what_is_used_by_then(self, troupe, run):
+        await run(troupe.supervisor("a", "b", intensity=9, backoff=self.LONG))
+        await troupe.end("a", "crash")
+        await trio.sleep(4)
+        await troupe.end("b", "crash")
+        await trio.sleep(2)
+        troupe.starts["a"].append("fail")
+        await troupe.end("a", "crash")  # the restart of b alone is within 5 s
+        assert (
+            "so it is started again in 10 s (one_for_one; 1 of 9 restarts in 5 s are used)"
+            in str(troupe.told(ChildTerminated)[-1])
+        )
+        await trio.sleep(10.1)
+        (retry,) = troupe.told(RetryScheduled)
+        assert (retry.pause, retry.restarts) == (20, 1)
+
+    async def test_a_try_that_took_long_to_fail_tells_what_is_used_when_it_has_failed(
+        self, troupe, run
+    ):
+        await run(troupe.supervisor("a", intensity=9, backoff=self.BACKOFF))
+        troupe.starts["a"].append("held fail")
+        await troupe.end("a", "crash")
+        await trio.sleep(6)
+        troupe.gate.set()
+        await wait_all_tasks_blocked()
+        assert [report.restarts for report in troupe.told(RetryScheduled)] == [0]
 
 
 async def test_a_retry_that_another_child_fails_leaves_only_that_one_waiting(troupe, run):

@@ -13,6 +13,7 @@ STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one", POOL)
 RESTARTS = ("permanent", "transient", "temporary")
 AUTO_SHUTDOWNS = ("never", "any_significant", "all_significant")
 PERIODS = (5, 1000)  # seconds; tree_world says how close to them the group strategies are checked
+BACKOFFS = (None, None, (0.5, 1), (1, 60), (10, 60))
 
 STARTS = ("ok", "extra", "raise", "error", "garbage", "ignore", "kill", "hold_ok", "hold_raise")
 STOPS = ("at once", "linger", "deaf", "crash", "exit normal", "slow cleanup")
@@ -37,6 +38,8 @@ class Node:
     period: float = 5
     auto_shutdown: str = "never"
     children: tuple[Node, ...] = ()
+    backoff: tuple[float, float] | None = None
+    """The first pause and the longest, in seconds."""
     members: int = 0
     """How many children a pool gets as soon as it is up."""
 
@@ -97,6 +100,7 @@ def supervisor(rng: Random, level: int, **fields: Any) -> Node:
         period=rng.choice(PERIODS),
         auto_shutdown=auto_shutdown,
         children=tuple(node(rng, id, level, auto_shutdown) for id in ids),
+        backoff=rng.choice(BACKOFFS),
         members=rng.randint(0, 4) if strategy == POOL else 0,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
 from typing import Any
 
 import attrs
@@ -281,8 +282,17 @@ class World:
 
     def supervisor(self, life: Life) -> ours.Supervisor:
         specs = [self.spec(life, node) for node in life.node.children]
+        backoff = None
+        if life.node.backoff is not None:
+            first, maximum = life.node.backoff
+            backoff = ours.Backoff(first=first, maximum=maximum, reset_after=20)
         return ours.Supervisor(
-            specs, **life.node.flags, name=life.path, on_report=lambda one: self.told(life, one)
+            specs,
+            **life.node.flags,
+            name=life.path,
+            on_report=lambda one: self.told(life, one),
+            backoff=backoff,
+            rng=Random(self.program.seed),
         )
 
     async def root(self, life: Life, task_status: Any) -> None:
@@ -694,7 +704,7 @@ class World:
             for gate in self.held.values():
                 gate.set()
             busy = [one for one in self.lives.values() if one.is_ending]
-            if not self.held and not busy:
+            if not self.held and not busy and not self.is_paused():
                 break
             await trio.sleep(0.25)
         else:
@@ -703,6 +713,15 @@ class World:
             self.check_answers()
             for life in [one for one in self.supervisors if not one.over]:
                 await self.check_rows(life)
+
+    def is_paused(self) -> bool:
+        """Whether a restart may be waiting for the end of its pause."""
+        reports = [report for one in self.supervisors if not one.over for report in one.reports]
+        return any(
+            isinstance(report, ours.ChildTerminated | ours.RetryScheduled)
+            and report.time + report.pause > trio.current_time()
+            for report in reports
+        )
 
     def check_answers(self) -> None:
         for call in self.calls:
