@@ -74,6 +74,8 @@ class ActorStopped(Unanswered):
         self, actor: str, state: str = "stopped", retry_after: float | None = None
     ) -> None:
         when = "" if retry_after is None else f"; next try in {retry_after:.1f} s"
+        if state == "waiting" and retry_after is not None:
+            when = f" for what it needs; ask again in {retry_after:.0f} s"
         super().__init__(f"{actor} is {state}{when}")
         self.actor = actor
         self.state = state

@@ -14,7 +14,7 @@ from nexus_actors.actors.handling import NotHandled, handles
 from nexus_actors.actors.kernel import Kernel
 from nexus_actors.actors.links import Down, Exited, LinkedExit
 from nexus_actors.actors.looking import Look
-from nexus_actors.actors.mailbox import Mailbox, MailboxStatistics
+from nexus_actors.actors.mailbox import Mailbox, MailboxStatistics, Overflow
 from nexus_actors.actors.message import Message, current_message, in_hand
 from nexus_actors.actors.proxy import Call, Proxy
 from nexus_actors.actors.registry import Registry
@@ -44,6 +44,7 @@ __all__ = [
     "MailboxStatistics",
     "Message",
     "NotHandled",
+    "Overflow",
     "PluginFault",
     "Pool",
     "Proxy",

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Protocol
 
 import attrs
@@ -32,7 +33,7 @@ from nexus_actors.actors.faults import (
     has_cancelled,
     judge,
 )
-from nexus_actors.actors.history import Faulted
+from nexus_actors.actors.history import CleanedUpBadly, Faulted
 from nexus_actors.actors.message import Message, Mode, current_message
 from nexus_actors.errors import (
     ActorRestarted,
@@ -210,13 +211,20 @@ class Incarnation:
         self._crashed(error)
 
     async def _start(self) -> None:
+        where: TracebackType | None = None
+        """Where it was when its time was up: the place to look at."""
         with trio.CancelScope(deadline=trio.current_time() + self._limits.start_timeout) as scope:
-            await self._behaviour.start(self._nursery)
+            try:
+                await self._behaviour.start(self._nursery)
+            except BaseException as cut:
+                where = cut.__traceback__
+                raise
         if scope.cancelled_caught:
-            raise HandlerTimeout(
+            late = HandlerTimeout(
                 f"initialize of {self._cell.name} did not end within "
                 f"{self._limits.start_timeout:g} s"
             )
+            raise late.with_traceback(where)
         self._cell.incarnation += 1
         self._cell.crashed_on = ""
         self._cell.begin(self)
@@ -298,9 +306,15 @@ class Incarnation:
         began = trio.current_time()
         scope.deadline = limit = min(message.deadline, began + message.handle_timeout)
         finished = False
+        where: TracebackType | None = None
         try:
             with scope:
-                result = await self._behaviour.handle(message)
+                try:
+                    result = await self._behaviour.handle(message)
+                except BaseException as cut:
+                    if has_cancelled(cut):
+                        where = cut.__traceback__
+                    raise
                 finished = True
             if finished and message.stashed:
                 self._stash(message)
@@ -309,12 +323,12 @@ class Incarnation:
                     self._was_late(message, began, "ended")
                 self._answer(message, result)
             else:
-                self._cancelled(message, began, limit, None)
+                self._cancelled(message, began, limit, None, where)
         except BaseException as error:
             if has_cancelled(error):
                 raise
             if scope.cancel_called and message.fate is None:
-                self._cancelled(message, began, limit, error)
+                self._cancelled(message, began, limit, error, where)
             else:
                 self._failed(message, collapse(error))
         finally:
@@ -342,13 +356,18 @@ class Incarnation:
                 message.discard(result)
 
     def _cancelled(
-        self, message: Message, began: float, limit: float, error: BaseException | None
+        self,
+        message: Message,
+        began: float,
+        limit: float,
+        error: BaseException | None,
+        where: TracebackType | None,
     ) -> None:
         """The handler was cancelled by its deadline, its caller or the stop of its actor."""
         # a caller that gives up at the same deadline may have been the quicker of the two
         late = message.cancelled_by != "stop" and message.cancelled_at >= limit
         if late and message.reply is not None:
-            self._was_late(message, began, "was cancelled", error)
+            self._was_late(message, began, "was cancelled", error, where)
         elif error is not None:
             self._cell.faults += 1
             self._logger().warning(
@@ -365,16 +384,22 @@ class Incarnation:
             crash = HandlerTimeout(
                 f"{message.handler or message.kind} did not end within {message.handle_timeout:g} s"
             )
-            self._bury_and_crash(message, crash)
+            self._bury_and_crash(message, crash.with_traceback(where))
 
     def _was_late(
-        self, message: Message, began: float, ending: str, error: BaseException | None = None
+        self,
+        message: Message,
+        began: float,
+        ending: str,
+        error: BaseException | None = None,
+        where: TracebackType | None = None,
     ) -> None:
         """Log and count a handler that had not answered when the time for it was up."""
         took = f"{ending} after {trio.current_time() - began:.3g} s"
         why = f"{took}: the time for its answer was up"
         self._cell.faults += 1
-        self._cell.history.add_fault(_faulted(message, why, error))
+        late = error or HandlerTimeout(why).with_traceback(where)
+        self._cell.history.add_fault(_faulted(message, why, late))
         fields = {"route": message.about} if message.about else {}
         if error is not None:
             fields["error"] = _words(error)
@@ -395,8 +420,10 @@ class Incarnation:
             message.reply.fail(
                 self._fault_for(message, error) if verdict.fault else self._refusal_in(error)
             )
-            if verdict.crash or (verdict.fault and self._over_fault_limit()):
+            if verdict.crash:
                 self._crashed(error, message)
+            elif verdict.fault and self._over_fault_limit():
+                self._crashed(error, message, self._limit_in_words())
         elif verdict.expected:
             self._logger().warning(f"refused: {error}", handler=message.handler)
             self._mailbox.settle(message, "handled")
@@ -409,7 +436,7 @@ class Incarnation:
                 failure_of(error),
             )
             if verdict.fault and self._over_fault_limit():
-                self._crashed(error, message)
+                self._crashed(error, message, self._limit_in_words())
 
     def _refusal_in(self, error: BaseException) -> BaseException:
         """What the caller gets of an error that is no fault: refusal, or another's failure."""
@@ -436,10 +463,16 @@ class Incarnation:
         self._cell.bury(message, "crash", failure_of(error))
         self._crashed(error, message)
 
-    def _crashed(self, error: BaseException, message: Message | None = None) -> None:
+    def _limit_in_words(self) -> str:
+        limit, period = self._limits.fault_limit, self._limits.fault_period
+        return f", the fault that was one too many (fault_limit {limit} in {period:g} s)"
+
+    def _crashed(
+        self, error: BaseException, message: Message | None = None, rule: str = ""
+    ) -> None:
         if self._crash is None:
             self._crash = error
-            self._cell.crashed_on = "" if message is None else message.words()
+            self._cell.crashed_on = "" if message is None else message.words() + rule
             self._nursery.cancel_scope.cancel()
 
     def _cut_off(self) -> None:
@@ -477,24 +510,32 @@ class Incarnation:
                 if has_cancelled(error):
                     raise
                 error = collapse(error)
-                log.plugin_logger(self._cell.name).error(
-                    f"cleanup failed: {_words(error)}", exc_info=error
-                )
+                self._cleaned_up_badly(f"failed: {_words(error)}", error)
                 if self._crash is None:
                     self._crash = error
         if scope.cancelled_caught:
-            log.plugin_logger(self._cell.name).error(f"cleanup did not end within {limit:g} s")
+            self._cleaned_up_badly(f"did not end within {limit:g} s", None)
+
+    def _cleaned_up_badly(self, why: str, error: BaseException | None) -> None:
+        self._logger().error(f"cleanup {why}", exc_info=error)
+        self._cell.history.add(
+            CleanedUpBadly(
+                time=trio.current_time(),
+                why=why,
+                failure=None if error is None else failure_of(error),
+            )
+        )
 
     def _logger(self) -> Any:
         return log.plugin_logger(self._cell.name)
 
 
-def _faulted(message: Message, why: str, error: BaseException | None) -> Faulted:
+def _faulted(message: Message, why: str, error: BaseException) -> Faulted:
     return Faulted(
         time=trio.current_time(),
         handling=message.words(),
         why=why,
-        failure=None if error is None else failure_of(error),
+        failure=failure_of(error),
         request_id=message.request_id,
     )
 

@@ -146,7 +146,7 @@ class ActorCell:
         if self.overflow != "refuse" and not message.system and self.mailbox.is_full:
             if self.overflow == "drop_oldest":
                 self._drop_oldest()
-            elif self.overflow == "drop_newest" and message.reply is None:
+            elif self.overflow == "drop_newest" and message.kind == "tell":
                 self.mailbox.refuse()
                 self.letters += 1
                 self.dead_letters.add(self.name, message, "mailbox full")

@@ -16,7 +16,7 @@ import attrs
 
 from supervisors import Failure
 
-__all__ = ["Faulted", "History", "Told"]
+__all__ = ["CleanedUpBadly", "Faulted", "History", "Told"]
 
 
 class Told(Protocol):
@@ -40,13 +40,26 @@ class Faulted:
     handling: str
     """The message that was being handled, in words."""
     why: str
-    failure: Failure | None
-    """What was raised; None where it was late."""
+    failure: Failure
+    """What was raised; where it was late, the place at which it was cancelled."""
     request_id: str = ""
 
     def __str__(self) -> str:
         request = f" (request {self.request_id})" if self.request_id else ""
         return f"failed on {self.handling}: {self.why}{request}"
+
+
+@attrs.frozen(kw_only=True)
+class CleanedUpBadly:
+    """The clean-up of an incarnation failed, or was cut off at its deadline."""
+
+    level: ClassVar[int] = logging.ERROR
+    time: float
+    why: str
+    failure: Failure | None
+
+    def __str__(self) -> str:
+        return f"cleanup {self.why}"
 
 
 class History:

@@ -21,6 +21,7 @@ __all__ = [
     "errors",
     "out",
     "plain_table",
+    "printable",
     "show_faults",
     "state_text",
     "why",
@@ -66,6 +67,16 @@ def show_faults(faults: Iterable[Fault]) -> None:
 def state_text(state: str) -> Text:
     """The state of a plugin in its colour."""
     return Text(state, style=_STYLES.get(state, ""))
+
+
+def printable(text: str) -> str:
+    """``text`` in one line, without what could steer a terminal or not be written: it may come from
+    a plugin, and that from anybody."""
+    shown = "".join(
+        each if each.isprintable() else "⏎ " if each == "\n" else f"\\x{ord(each):02x}"
+        for each in text
+    )
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def plain_table(*columns: str, numbers: Iterable[str] = ()) -> Table:

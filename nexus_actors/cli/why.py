@@ -11,7 +11,7 @@ from urllib.parse import quote
 from rich.text import Text
 
 from nexus_actors.cli.asking import NoNode, NotThere, ask_node
-from nexus_actors.cli.output import FAILED, OK, counted, errors, out, state_text
+from nexus_actors.cli.output import FAILED, OK, counted, errors, out, printable, state_text, why
 from nexus_actors.config import load_settings
 
 __all__ = ["explain_plugin", "lasting"]
@@ -32,7 +32,7 @@ def explain_plugin(name: str, flags: Mapping[str, object], *, as_json: bool = Fa
         errors().print(Text(str(error)))
         return FAILED
     if as_json:
-        print(json.dumps(about, indent=2, ensure_ascii=False))
+        print(json.dumps(about, indent=2))
         return OK
     console = out()
     for line in _told(about, datetime.now()):
@@ -43,7 +43,7 @@ def explain_plugin(name: str, flags: Mapping[str, object], *, as_json: bool = Fa
 def _told(about: Mapping[str, Any], now: datetime) -> Iterator[Text]:
     yield _headline(about)
     for fault in about.get("refused", ()):
-        yield Text(f"  {fault}")
+        yield Text(f"  {printable(fault)}")
     yield from _needs(about.get("needs", ()), "  ")
     if about["state"] == "disabled" or about["refused"]:
         return  # it never was there: there is nothing to count
@@ -55,7 +55,7 @@ def _told(about: Mapping[str, Any], now: datetime) -> Iterator[Text]:
         yield _happening(each, now)
         if crashes and each is crashes[-1]:  # the places of the last one; --json has all
             for line in each["failure"].splitlines()[1:]:
-                yield Text(f"            {line}", style="dim")
+                yield Text(f"            {printable(line)}", style="dim")
 
 
 def _headline(about: Mapping[str, Any]) -> Text:
@@ -67,13 +67,13 @@ def _headline(about: Mapping[str, Any]) -> Text:
         return words + Text(": it was refused when the node started")
     if state == "waiting":
         return words + Text(f" for {about['reason']}")
-    return words + Text(f": {about['reason']}") if about.get("reason") else words
+    return words + Text(f": {printable(about['reason'])}") if about.get("reason") else words
 
 
 def _needs(needs: Any, indent: str) -> Iterator[Text]:
     """What it waits for, and below each what that waits for."""
     for need in needs:
-        reason = f": {need['reason']}" if need.get("reason") else ""
+        reason = f": {printable(why(need))}" if need.get("reason") else ""
         yield Text(f"{indent}it needs {need['name']}, which is {need['state']}{reason}")
         yield from _needs(need["needs"], indent + "  ")
 
@@ -93,10 +93,15 @@ def _numbers(about: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {_letters(about['letters'])}: nexus dead-letters --plugin {about['name']}"
     rules = about["supervision"]
     if rules is not None:
-        yield (
-            f"  {rules['restart']}, {rules['strategy']}: at most "
-            f"{counted(rules['intensity'], 'restart')} in {rules['period']:g} s, then it is "
-            "suspended and tried again with growing pauses"
+        when = {
+            "permanent": "permanent: restarted however it ends",
+            "transient": "transient: restarted after a crash",
+            "temporary": "temporary: never restarted after a crash of its own",
+        }[rules["restart"]]
+        often = f"{counted(rules['intensity'], 'restart')} in {rules['period']:g} s"
+        then = "then it is suspended and tried again with growing pauses"
+        yield f"  {when}" + (
+            "" if rules["restart"] == "temporary" else f", at most {often}; {then}"
         )
 
 
@@ -104,7 +109,7 @@ def _happening(each: Mapping[str, Any], now: datetime) -> Text:
     at = now - timedelta(seconds=each["ago"])
     day = "" if at.date() == now.date() else f"{at:%Y-%m-%d} "
     return Text(f"  {day}{at:%H:%M:%S}  ", style="dim") + Text(
-        each["words"], style=_STYLES.get(each["level"], "")
+        printable(each["words"]), style=_STYLES.get(each["level"], "")
     )
 
 

@@ -3,10 +3,10 @@
 ::
 
     node (one_for_one, ordered)
+    ├─ control     the Unix socket that the commands speak to
     ├─ database    embedded PostgreSQL or a pool to one; only where a plugin asks for it
     ├─ plugins     a keeper for each plugin, and below it the plugin's own supervisor
-    ├─ front end   Quart-Trio on Hypercorn
-    └─ control     the Unix socket that the commands speak to
+    └─ front end   Quart-Trio on Hypercorn
 
 The kernel (registry, event bus, dead letters, router) is plain objects: it has nothing to crash.
 """
@@ -17,6 +17,7 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import attrs
@@ -38,6 +39,7 @@ from nexus_actors.node.control import add_control_pages, control_bind
 from nexus_actors.node.health import Phase
 from nexus_actors.node.level import PluginsLevel
 from nexus_actors.node.pages import add_pages
+from nexus_actors.node.watchdog import guarding
 from nexus_actors.plugin.building import Builder
 from nexus_actors.plugin.granted import PluginContext
 from nexus_actors.plugin.keeper import Keeper, WaitForNeeds
@@ -169,6 +171,11 @@ class Node:
             CannotStart: an address is taken, the data folder is in use, ...
         """
         await self._check_places()
+        with guarding(self.settings.node) as watchdog:
+            with nullcontext() if watchdog is None else watchdog.watching_loop():
+                return await self._run(task_status)
+
+    async def _run(self, task_status: trio.TaskStatus[Node]) -> int:
         supervisor = Supervisor(self._children(), name="node", on_report=self._on_report)
         async with trio.open_nursery() as nursery:
             try:
@@ -246,7 +253,8 @@ class Node:
                 0, ChildSpec(id="database", start=self.database.run, shutdown="infinity")
             )
         if self._control:
-            children.append(ChildSpec(id="control", start=self._run_control, shutdown=2.0))
+            # the first to come and the last to go: a start and a stop can be asked about
+            children.insert(0, ChildSpec(id="control", start=self._run_control, shutdown=2.0))
         return children
 
     async def _run_frontend(self, child: Child) -> None:
@@ -305,7 +313,12 @@ class Node:
             Invalid: with everything that is wrong.
         """
         name, manifest, where = plugin.name, plugin.manifest, plugin.found.where
-        cell = ActorCell(name, self.dead_letters, capacity=manifest.mailbox.capacity)
+        cell = ActorCell(
+            name,
+            self.dead_letters,
+            capacity=manifest.mailbox.capacity,
+            overflow=manifest.mailbox.overflow,
+        )
         cell.methods = plugin.catalogue.methods
         address = Address(cell)
         routes = routes_of(plugin, lambda entry: PluginEndpoint(address, entry, manifest.on_error))
@@ -342,8 +355,6 @@ class Node:
         plugin, cell, manifest = parts.plugin, parts.cell, parts.plugin.manifest
         self.router.add(parts.routes)
         self.registry.register(cell)
-        if parts.middleware is not None:
-            self.frontend.middleware.append(within_its_time(parts.middleware, plugin.name))
         subscriber = PluginSubscriber(
             cell,
             manifest.on_error,
@@ -351,7 +362,7 @@ class Node:
         )
         for entry in plugin.catalogue.events:
             self.bus.subscribe(entry.mark.pattern, subscriber, entry)
-        return Keeper(
+        keeper = Keeper(
             plugin,
             cell,
             self._builder_for(plugin, parts.adapter),
@@ -359,6 +370,11 @@ class Node:
             self._rng,
             self.settings.node.initialize_timeout,
         )
+        if parts.middleware is not None:
+            self.frontend.middleware.append(
+                within_its_time(parts.middleware, plugin.name, keeper.crash)
+            )
+        return keeper
 
     def _builder_for(
         self, plugin: LoadedPlugin, adapter: DatabaseAdapter | None

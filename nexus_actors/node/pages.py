@@ -31,7 +31,11 @@ def add_pages(frontend: FrontEnd, node: Node) -> None:
         cells = node.cells()
         found = readiness(cells, node.settings.node.required, node.phase)
         # why a plugin failed may name files and settings: for those on this machine only
-        reasons = _is_loopback(request.remote_addr) and not _is_forwarded(request.headers)
+        reasons = (
+            _is_loopback(request.remote_addr)
+            and not _is_forwarded(request.headers)
+            and _names_loopback(request.host)
+        )
         body: dict[str, Any] = {
             "status": "ready" if found.ready else "not ready",
             "plugins": [describe_plugin(cell, reasons=reasons) for cell in cells],
@@ -46,6 +50,12 @@ def _is_loopback(address: str | None) -> bool:
         return ipaddress.ip_address(address or "").is_loopback
     except ValueError:
         return False
+
+
+def _names_loopback(host: str) -> bool:
+    """Whether the client meant this machine: one that a proxy speaks for has named another."""
+    name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
+    return name in ("", "localhost") or _is_loopback(name.strip("[]"))
 
 
 def _is_forwarded(headers: Any) -> bool:

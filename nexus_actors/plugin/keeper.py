@@ -10,8 +10,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Literal
 
 import trio
@@ -20,9 +25,10 @@ from nexus_actors.actors import ActorCell, Limits, run_incarnation
 from nexus_actors.actors.cell import PATIENCE
 from nexus_actors.actors.faults import HandlerTimeout, collapse, has_cancelled
 from nexus_actors.plugin.building import Builder, Built
-from nexus_actors.plugin.compartment import Compartment, Owner, open_compartment
+from nexus_actors.plugin.compartment import Compartment, open_compartment
 from nexus_actors.plugin.host import PluginHost
 from nexus_actors.plugin.loader import LoadedPlugin
+from nexus_actors.plugin.stalls import Owner
 from nexus_actors.plugin.telling import Teller
 from nexus_actors.services import injecting
 from nexus_actors.services.container import Container
@@ -90,6 +96,12 @@ class Keeper:
         """What is going on in place of a running supervisor: a start or a pause."""
         self._starts: dict[trio.CancelScope, Child] = {}
         """The incarnations there are, each in its scope; cancelled only while it starts."""
+        self._is_alive = False
+        """Whether there is a subtree: starting, running or stopping."""
+        self._owner: Owner | None = None
+        """Whose code the incarnation's is; None before the first one."""
+        self._held_on = trio.Event()
+        """Set when it must be suspended: it was interrupted again and again and went on."""
         self._stop_asked = trio.Event()
         self._running = False
         self._ended = trio.Event()
@@ -109,6 +121,11 @@ class Keeper:
             self._cell.enter("stopped")
             self._ended.set()
 
+    def crash(self, error: BaseException) -> None:
+        """Crash the incarnation there is, for what its code did outside of its tasks."""
+        if self._owner is not None and not self._owner.ended:
+            self._owner.crash(error)
+
     async def stop(self) -> None:
         """Ask the plugin to stop and wait until it has; at once where it does not run."""
         self._stop_asked.set()
@@ -124,9 +141,10 @@ class Keeper:
         self._cancel_starts()
         if self._ref is not None:
             await self._ref.stop()
-        else:  # it starts, pauses, or waits for what it requires
+        elif not self._is_alive:  # it pauses, or waits for what it requires
             assert self._life is not None
             self._life.cancel()
+        # else the start that is under way fails, and what had started is stopped in good order
 
     def _cancel_starts(self) -> None:
         """End starts that are under way: a supervisor would wait for them before it stops."""
@@ -140,14 +158,17 @@ class Keeper:
 
     async def _keep(self) -> None:
         tries = 0
+        backoff = self._loaded.manifest.supervision.backoff
         while True:
             await self._wait()
             # only the first try keeps the node from being ready
             again = tries or self._cell.incarnation
             self._cell.enter("restarting" if again else "starting")
-            before = self._cell.incarnation
-            began = trio.current_time()
-            why = await self._one_life()
+            self._is_alive = True
+            try:
+                why = await self._one_life()
+            finally:
+                self._is_alive, self._ref = False, None
             if self._cell.ending:
                 return
             if why is None:
@@ -156,8 +177,7 @@ class Keeper:
                 # never again, says the word
                 self._teller.ended(why)
                 await trio.sleep_forever()
-            came_up = self._cell.incarnation > before
-            if came_up and trio.current_time() - began >= _CALM:
+            if self._teller.longest_run >= (_CALM if backoff is None else backoff.reset_after):
                 tries = 0
             tries += 1
             await self._pause(tries, "suspended" if self._cell.incarnation else "failed", why)
@@ -186,6 +206,7 @@ class Keeper:
         builder = self._builder()
         manifest = self._loaded.manifest
         self._teller.begin()
+        self._held_on = trio.Event()
         try:
             async with open_compartment(self._loaded.library, manifest.name) as compartment:
                 return await self._run_subtree(builder, compartment)
@@ -215,7 +236,8 @@ class Keeper:
             if [*builder.container.services()] != services:
                 rebuild = True
                 raise _NewService
-            async with compartment.belonging_to(built.owner):
+            self._owner = built.owner
+            async with self._resting(built.owner, child), compartment.belonging_to(built.owner):
                 await run_incarnation(
                     child, self._cell, self._host(built, compartment), self._limits()
                 )
@@ -230,6 +252,8 @@ class Keeper:
                         compartment,
                         supervision.shutdown,
                         self._start_timeout,
+                        self._starting,
+                        self._resting,
                     )
                     for kind in services
                 ),
@@ -243,6 +267,8 @@ class Keeper:
             strategy=supervision.strategy,
             intensity=supervision.intensity,
             period=supervision.period,
+            backoff=supervision.backoff,
+            rng=self._rng,
             name=self._loaded.manifest.name,
             on_report=self._on_report,
         )
@@ -254,15 +280,38 @@ class Keeper:
             assert self._ref is not None
             if self._cell.ending:  # the request came while it started
                 await self._ref.stop()
+            nursery.start_soon(self._suspend_when_held_on, self._ref)
             reason = await self._ref.wait()
-            self._ref = None
+            nursery.cancel_scope.cancel()
         if rebuild:
             return None
         if self._cell.ending:
             return None
+        if self._held_on.is_set():
+            return f"it holds the event loop and swallows interrupts: {self._teller.last_crash}"
         limit = f"more than {supervision.intensity} restarts in {supervision.period:g} s"
         last = self._teller.last_crash
         return f"{limit}; the last crash: {last}" if last else str(reason)
+
+    @asynccontextmanager
+    async def _resting(self, owner: Owner, child: Child) -> AsyncIterator[None]:
+        """Around an incarnation of the plugin or a service: where it had to be interrupted so often
+        that a restart is no help, the plugin is suspended instead."""
+        try:
+            yield
+        except BaseException as error:
+            if not owner.is_stubborn or self._ref is None or has_cancelled(error):
+                raise  # without a supervisor yet it fails to start, which is the same
+            self._teller.broke(collapse(error))
+            self._held_on.set()
+            with self._starting(child):
+                await child.wait_stop()
+            raise Exit(SHUTDOWN) from None
+
+    async def _suspend_when_held_on(self, ref: SupervisorRef) -> None:
+        await self._held_on.wait()
+        self._cancel_starts()
+        await ref.stop()
 
     @contextmanager
     def _starting(self, child: Child) -> Iterator[None]:
@@ -311,8 +360,11 @@ def _service_spec(
     compartment: Compartment,
     shutdown: float | Literal["infinity", "brutal_kill"],
     start_timeout: float,
+    starting: Callable[[Child], AbstractContextManager[None]],
+    resting: Callable[[Owner, Child], AbstractAsyncContextManager[None]],
 ) -> ChildSpec:
-    """The child spec of one service of a plugin."""
+    """The child spec of one service of a plugin; ``starting`` ends a start that is not wanted,
+    ``resting`` a life that no restart would help."""
     limit = math.inf if isinstance(shutdown, str) else shutdown
 
     async def run_service(child: Child) -> None:
@@ -324,7 +376,8 @@ def _service_spec(
             if nursery is not None:
                 nursery.cancel_scope.cancel()
 
-        async with compartment.belonging_to(Owner(kind.__name__, fail)):
+        owner = Owner(kind.__name__, fail, plugin=container.plugin)
+        async with resting(owner, child), compartment.belonging_to(owner):
             token = injecting.building.set(container)
             try:
                 service: Service = await compartment.call(container.build, kind)
@@ -336,7 +389,10 @@ def _service_spec(
                     service._owner = container.plugin
                     if crash:  # what __init__ began has died already
                         raise crash.pop()
-                    with trio.CancelScope(deadline=trio.current_time() + start_timeout) as scope:
+                    with (
+                        starting(child),
+                        trio.CancelScope(deadline=trio.current_time() + start_timeout) as scope,
+                    ):
                         await compartment.call(service.initialize)
                     if scope.cancelled_caught:
                         raise HandlerTimeout(

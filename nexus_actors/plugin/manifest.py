@@ -15,6 +15,7 @@ from typing import Any, Literal
 import attrs
 import cattrs
 
+from nexus_actors.actors import Overflow
 from nexus_actors.errors import Fault, Invalid
 from nexus_actors.permissions import Permissions, parse_permission
 from nexus_actors.plugin.jsontext import read_json
@@ -79,7 +80,7 @@ class MailboxOptions:
     """How many messages may wait, and what happens to one more."""
 
     capacity: int = 1000
-    overflow: Literal["refuse"] = "refuse"
+    overflow: Overflow = "refuse"
 
 
 @attrs.frozen

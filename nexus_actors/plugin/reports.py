@@ -27,6 +27,7 @@ __all__ = [
     "Started",
     "Waiting",
     "place_in",
+    "summary",
     "trimmed",
 ]
 
@@ -49,13 +50,28 @@ def trimmed(folder: Path | None, failure: Failure) -> Failure:
     return attrs.evolve(failure, triples=triples, causes=causes)
 
 
+def summary(failure: Failure) -> str:
+    """One line about ``failure``: of a group, what its members are; of our own errors, the name
+    without its module."""
+    kind = failure.type
+    if kind.startswith("nexus_actors."):
+        kind = kind.rpartition(".")[2]
+    words = f"{kind}: {failure.message}" if failure.message else kind
+    members = [summary(each) for each in failure.causes if each.relation == "member"]
+    return f"{words}: {', '.join(members)}" if members else words
+
+
 def place_in(folder: Path | None, failure: Failure) -> str:
     """``plugins/shop/plugin.py:12``: the innermost place of ``failure`` in the plugin's own files;
     empty where it is in none of them."""
-    if folder is not None:
-        for file, line, _ in reversed(failure.triples):
-            if Path(file).is_relative_to(folder.resolve()):
-                return f"{shown_path(Path(file))}:{line}"
+    if folder is None:
+        return ""
+    for file, line, _ in reversed(failure.triples):
+        if Path(file).is_relative_to(folder.resolve()):
+            return f"{shown_path(Path(file))}:{line}"
+    for member in failure.causes:  # a group is raised by a nursery; its members know where
+        if member.relation == "member" and (place := place_in(folder, member)):
+            return place
     return ""
 
 

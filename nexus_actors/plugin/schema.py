@@ -20,9 +20,8 @@ __all__ = ["manifest_schema", "path_words", "schema_faults", "suggested_name"]
 
 SCHEMA_FILE = Path(__file__).with_name("plugin.schema.json")
 
-NOT_BUILT = {
+NOT_BUILT: dict[tuple[str, ...], tuple[str, ...]] = {
     ("isolation",): ("process", "thread", "interpreter", "container"),
-    ("mailbox", "overflow"): ("wait", "drop_oldest", "drop_newest"),
 }
 """Words that later versions will know: refused, but not as if they were misspelt."""
 

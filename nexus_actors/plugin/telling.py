@@ -3,6 +3,7 @@ plugin's own reports, which are kept in its history and logged."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ from nexus_actors.plugin.reports import (
     Started,
     Waiting,
     place_in,
+    summary,
     trimmed,
 )
 from supervisors import (
@@ -38,6 +40,9 @@ from supervisors import (
 )
 
 __all__ = ["Teller"]
+
+TOLD_AT_ONCE = 1.0
+"""Seconds of a pause before a restart that callers are told of, instead of waiting for its end."""
 
 
 class Teller:
@@ -58,6 +63,12 @@ class Teller:
         """A failed start that the next report will tell of: what is done about it is known then."""
         self._untold: Failure | None = None
         """The failure behind :attr:`last_crash` while no report has told it with its places."""
+        self._dropped = ""
+        """Why the plugin itself is stopped and, being temporary, not started with its service."""
+        self._up_at = math.inf
+        """When the present incarnation came up."""
+        self.longest_run = 0.0
+        """Seconds that an incarnation of this life of the subtree has run at most."""
         self.last_crash = ""
         """The last failure of this life of the subtree in one line; empty while there is none."""
 
@@ -65,11 +76,16 @@ class Teller:
         """A new life of the subtree begins."""
         self.last_crash = ""
         self._untold = self._not_started = None
+        self._dropped, self._up_at, self.longest_run = "", math.inf, 0.0
 
     def on_report(self, report: Report) -> None:
         """Take a report of the plugin's own supervisor."""
+        if self._dropped:  # by now it has been stopped
+            self.ended(self._dropped)
+            self._dropped = ""
         match report:
             case ProgressReport(id="plugin"):
+                self._up_at = report.time
                 self._tell(
                     Started(
                         time=report.time,
@@ -133,6 +149,8 @@ class Teller:
         if report.reason.abnormal:
             self.last_crash, self._untold = self._of(report.reason), None
         is_plugin = report.id == "plugin"
+        if not is_plugin and report.reason.abnormal:
+            self._cell.crashes += 1  # one of its parts is a part of it
         gives_up = report.action == "give_up"
         handling = self._cell.crashed_on if is_plugin else ""
         self._tell(
@@ -141,7 +159,7 @@ class Teller:
                 child=str(report.id),
                 abnormal=report.reason.abnormal,
                 handling=handling,
-                why=str(report.reason),
+                why=self._why(report.reason),
                 place="" if failure is None else place_in(self._folder, failure),
                 failure=failure,
                 rule=report.consequence,
@@ -151,6 +169,14 @@ class Teller:
                 senders=self._senders(they_wait=not gives_up),
             )
         )
+        if is_plugin or "plugin" in report.others or gives_up:
+            self.longest_run = max(self.longest_run, report.time - self._up_at)
+            self._up_at = math.inf
+        if "plugin" in report.dropped:
+            self._cell.ending = True
+            self._dropped = f"temporary: its {report.id} crashed"
+        if report.pause >= TOLD_AT_ONCE:
+            self._rest(report.time + report.pause)
         if is_plugin and report.action in ("leave", "forget"):
             # transient or temporary: nobody starts it again, and its callers learn it at once
             self.ended(f"{report.restart}: {report.reason}")
@@ -158,6 +184,7 @@ class Teller:
     def _start_error(self, report: StartError) -> tuple[str, Failure | None]:
         words = self._of(report.reason)
         if report.id != "plugin":
+            self._cell.crashes += 1
             words = f"its {report.id} did not start: {words}"
         return words, report.reason.failure
 
@@ -169,13 +196,19 @@ class Teller:
             NotStarted(
                 time=report.time,
                 child=str(failed.id),
-                why=str(failed.reason),
+                why=self._why(failed.reason),
                 place="" if failure is None else place_in(self._folder, failure),
                 failure=failure,
                 rule=f"it is tried again {when} ({report.restarts} of {report.intensity} restarts "
                 f"in {report.period:g} s are used)",
             )
         )
+        if report.pause >= TOLD_AT_ONCE:
+            self._rest(report.time + report.pause)
+
+    def _rest(self, until: float) -> None:
+        """Its supervisor starts it again later: callers learn when, instead of waiting for it."""
+        self._cell.enter("suspended", self.last_crash, next_try=until)
 
     def _not_stopped(self, report: ShutdownError) -> None:
         limit = report.shutdown
@@ -184,7 +217,7 @@ class Teller:
             NotStopped(
                 time=report.time,
                 child=str(report.id),
-                why=str(report.reason),
+                why=self._why(report.reason),
                 place="" if failure is None else place_in(self._folder, failure),
                 failure=failure,
                 shutdown=limit if isinstance(limit, str) else f"within {limit:g} s",
@@ -218,9 +251,12 @@ class Teller:
     def _of(self, reason: ExitReason) -> str:
         return str(reason) if reason.failure is None else self._line(reason.failure)
 
+    def _why(self, reason: ExitReason) -> str:
+        return str(reason) if reason.failure is None else summary(reason.failure)
+
     def _line(self, failure: Failure) -> str:
         """One line about a failure, with the innermost place in the plugin's own files."""
         place = place_in(self._folder, failure)
-        words = f"{failure} ({place})" if place else str(failure)
+        words = f"{summary(failure)} ({place})" if place else summary(failure)
         hint = library_hint(self._library, str(failure))
         return f"{words}; {hint}" if hint else words

@@ -46,7 +46,7 @@ def test_a_crash_a_fault_and_what_waits_for_what_are_told_of_the_running_node(he
         "  came up 2 times, 1 crash, 2 faults in answering; 0 messages in hand, 0 waiting"
     )
     assert lines[2] == "  1 dead letter (1): nexus dead-letters --plugin shaky"
-    assert lines[3].startswith("  permanent, rest_for_one: at most 5 restarts in 30 s")
+    assert lines[3].startswith("  permanent: restarted however it ends, at most 5 restarts in 30 s")
     happened = [line for line in lines if re.match(r"  \d\d:\d\d:\d\d  ", line)]
     assert [line[12:].split(" ")[0] for line in happened] == [
         "started", "failed", "crashed", "started", "failed"

@@ -100,7 +100,12 @@ def run_plugins():
                 getattr(kind, "library", "trio"),
                 manifest.concurrency,
             )
-            cell = ActorCell(name, nest.dead_letters, capacity=manifest.mailbox.capacity)
+            cell = ActorCell(
+                name,
+                nest.dead_letters,
+                capacity=manifest.mailbox.capacity,
+                overflow=manifest.mailbox.overflow,
+            )
             cell.methods = loaded.catalogue.methods
             address = nest.registry.register(cell)
             for entry in loaded.catalogue.routes:

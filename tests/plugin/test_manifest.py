@@ -486,7 +486,7 @@ def test_an_email_that_is_none_is_refused(email: str) -> None:
 CHOICES = {
     ("supervision", "restart"): ["permanent", "transient", "temporary"],
     ("supervision", "strategy"): ["one_for_one", "one_for_all", "rest_for_one"],
-    ("mailbox", "overflow"): ["refuse"],
+    ("mailbox", "overflow"): ["refuse", "wait", "drop_oldest", "drop_newest"],
     ("on_error",): ["reply", "restart"],
     ("async_library",): ["trio", "asyncio"],
     ("isolation",): ["task"],
@@ -517,9 +517,7 @@ def test_what_is_no_choice_is_refused_with_the_choices(path: tuple[str, ...]) ->
     [
         (("isolation",), "process"),
         (("isolation",), "thread"),
-        (("mailbox", "overflow"), "wait"),
-        (("mailbox", "overflow"), "drop_oldest"),
-        (("mailbox", "overflow"), "drop_newest"),
+        (("isolation",), "container"),
     ],
 )
 def test_what_is_designed_but_not_built_is_refused_as_that(
@@ -965,7 +963,6 @@ def test_all_faults_come_at_once() -> None:
         "configuration.b.type",
         "dependencies.packages.no-such-package-here",
         "email",
-        "mailbox.overflow",
         "mailbox.size",
         "name",
         "nexus_version",

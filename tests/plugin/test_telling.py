@@ -3,6 +3,7 @@
 import pytest
 import trio
 
+from nexus_actors.actors.history import Faulted
 from nexus_actors.errors import ActorRestarted, ActorStopped
 from nexus_actors.events import event_handler
 from nexus_actors.http import get
@@ -18,6 +19,7 @@ from nexus_actors.plugin.reports import (
     Started,
 )
 from nexus_actors.services import Service, inject
+from supervisors import Backoff
 
 WRONG: list[bool] = []
 """Whether ``initialize`` raises, for one object after the other; False when it is empty."""
@@ -259,7 +261,7 @@ async def test_callers_wait_with_a_plugin_that_waits_for_five_seconds_and_events
         assert 4.9 <= trio.current_time() - began <= 5.1
         await ask(nest, answers)
         assert trio.current_time() - began <= 5.1, "the second one is told at once"
-        assert answers == ["single is waiting; next try in 5.0 s"] * 2
+        assert answers == ["single is waiting for what it needs; ask again in 5 s"] * 2
         nest.emit("note")
         assert cell.mailbox.waiting == 2
         assert told(cell) == ["waits for the moon", "waits for the sun"]
@@ -271,3 +273,179 @@ async def test_callers_wait_with_a_plugin_that_waits_for_five_seconds_and_events
         nursery.cancel_scope.cancel()
     account = cell.mailbox.statistics()
     assert (account.refused, account.faulted, account.handled) == (1, 1, 2)
+
+
+class Slowly(Shop):
+    """Restarted with pauses."""
+
+    says = {"supervision": Supervision(backoff=Backoff(first=20, jitter=0))}
+
+
+async def test_with_a_backoff_restarts_have_pauses_and_callers_are_told_when_to_ask_again(
+    run_plugins, autojump_clock
+):
+    answers = []
+    async with run_plugins(Slowly) as nest:
+        cell = nest.cell("slowly")
+        nest.emit("task")
+        await nest.until_running("slowly", 2)  # the first one at once
+        began = trio.current_time()
+        nest.emit("task")
+        await nest.until(lambda: cell.state == "suspended")
+        await ask(nest, answers)
+        await nest.until_running("slowly", 3)
+        assert 19.9 <= trio.current_time() - began <= 20.1
+    assert answers == ["slowly is suspended; next try in 20.0 s"]
+    assert "so it is started again in 20 s (rest_for_one; " in told(cell, Crashed)[1]
+
+
+class Flapping(Shop):
+    """Up for a while, never for a minute."""
+
+    says = {"supervision": Supervision(intensity=5, period=300.0)}
+
+    async def initialize(self):
+        async def fall():
+            await trio.sleep(15)
+            raise OSError("again")
+
+        self.nursery.start_soon(fall)
+
+
+async def test_one_that_flaps_gets_ever_longer_pauses_however_long_a_life_lasts(
+    run_plugins, autojump_clock
+):
+    async with run_plugins(Flapping) as nest:
+        cell = nest.cell("flapping")
+
+        def pauses():
+            return [each.pause for each in cell.history if isinstance(each, Down)]
+
+        await nest.until(lambda: len(pauses()) == 4)
+    assert pauses() == pytest.approx([1, 2, 4, 8], rel=0.11)
+
+
+class Fleeting(Brief):
+    """Temporary, with a service that crashes."""
+
+
+async def test_a_temporary_one_whose_service_crashed_is_stopped_and_its_callers_are_told(
+    run_plugins, autojump_clock
+):
+    answers = []
+    async with run_plugins(Fleeting) as nest, trio.open_nursery() as nursery:
+        cell = nest.cell("fleeting")
+        nursery.start_soon(ask, nest, answers)
+        await nest.until(lambda: cell.in_hand)
+        nest.objects["fleeting"][0].mailer._fail(OSError("no post today"))
+        await nest.until(lambda: cell.state == "stopped")
+        await ask(nest, answers)
+    assert [answer.partition(":")[0] for answer in answers] == [
+        "fleeting is stopping",
+        "fleeting is stopped",
+    ]
+    assert told(cell, Ended) == ["ended: temporary: its service Mailer crashed; 1 caller got 503"]
+
+
+STOPPED: list[str] = []
+
+
+class Tidy(Service):
+    async def cleanup(self):
+        await trio.sleep(1)
+        STOPPED.append("tidy")
+
+
+class Endless(Plugin):
+    """Its initialize does not end while a service is up."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.tidy = inject(Tidy)
+
+    async def initialize(self):
+        await trio.sleep_forever()
+
+
+async def test_a_stop_while_it_starts_leaves_services_their_time_to_clean_up(
+    run_plugins, autojump_clock
+):
+    STOPPED.clear()
+    async with run_plugins(Endless, wait=False) as nest:
+        await nest.until(lambda: nest.objects["endless"])
+        await trio.testing.wait_all_tasks_blocked()
+    assert STOPPED == ["tidy"]
+
+
+class Hanging(Plugin):
+    says = {"fault_limit": 1}
+
+    @event_handler("hang", timeout=3)
+    async def on_hang(self, event):
+        await self.deeper()
+
+    async def deeper(self):
+        await trio.sleep_forever()
+
+    @event_handler("two")
+    async def on_two(self, event):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.fall, KeyError("one"))
+            nursery.start_soon(self.fall, OSError("two"))
+
+    async def fall(self, error):
+        try:
+            await trio.sleep(1)
+        finally:
+            raise error
+
+    @get("/late", timeout=2)
+    async def late(self):
+        await self.deeper()
+
+    @get("/fault")
+    async def fault(self):
+        raise ValueError("not today")
+
+    async def cleanup(self):
+        raise RuntimeError("not clean")
+
+
+async def test_one_that_hung_is_told_with_the_place_where_it_did(run_plugins, autojump_clock):
+    async with run_plugins(Hanging) as nest:
+        cell = nest.cell("hanging")
+        with pytest.raises(Exception, match="no reply within"):
+            await nest.request("GET", "/late")
+        nest.emit("hang")
+        await nest.until_running("hanging", 2)
+        late, crash = [each for each in cell.history if isinstance(each, Faulted | Crashed)]
+    for report in (late, crash):
+        assert "deeper" in report.failure.words()
+    assert crash.why == "HandlerTimeout: on_hang did not end within 3 s"
+
+
+async def test_a_group_is_told_by_its_members_and_a_bad_clean_up_is_told(
+    run_plugins, autojump_clock
+):
+    async with run_plugins(Hanging) as nest:
+        cell = nest.cell("hanging")
+        nest.emit("two")
+        await nest.until_running("hanging", 2)
+        (crash,) = told(cell, Crashed)
+    assert "KeyError: 'one'" in crash
+    assert "OSError: two" in crash
+    assert "cleanup failed: RuntimeError: not clean" in told(cell)
+
+
+async def test_a_fault_that_was_one_too_many_is_told_as_that(run_plugins, autojump_clock):
+    async with run_plugins(Hanging) as nest:
+        cell = nest.cell("hanging")
+        for _ in range(2):
+            with pytest.raises(Exception, match="failed while answering"):
+                await nest.request("GET", "/fault")
+        await nest.until_running("hanging", 2)
+        (crash,) = told(cell, Crashed)
+    assert crash.startswith(
+        "crashed on GET /fault in fault(), the fault that was one too many (fault_limit 1 in "
+        "60 s): ValueError: not today"
+    )
