@@ -11,6 +11,7 @@ anything else, which is an ``error``.
 from __future__ import annotations
 
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from typing import Final, Literal, final
 
@@ -38,6 +39,10 @@ MAX_TRIPLES: Final = 50
 """Most places kept of one traceback: a RecursionError has a thousand, the innermost ones tell."""
 MAX_DEPTH: Final = 8
 """Most causes of causes kept."""
+MAX_CAUSES: Final = 100
+"""Most causes kept in all: groups of groups, each raised while handling others, have very many."""
+MAX_GROUPS: Final = 50
+"""Most groups of one kept among them, the outermost."""
 MAX_MESSAGE: Final = 2000
 """Most characters kept of one message."""
 
@@ -58,6 +63,9 @@ class Failure:
     For a group with a single error this failure speaks of that error, and the group is here."""
     relation: Relation = ""
     """What it is to the failure that holds it among its ``causes``; empty at the top."""
+    left_out: int = 0
+    """How many more causes it has of its own that are not described: those behind 8 others, and
+    those beyond 100 in all, the nearest ones first."""
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
@@ -73,6 +81,9 @@ class Failure:
         for cause in self.causes:
             yield f"{indent}  {_RELATIONS[cause.relation]}:"
             yield from cause._lines(indent + "    ")
+        if self.left_out:
+            more = "1 more cause is" if self.left_out == 1 else f"{self.left_out} more causes are"
+            yield f"{indent}  {more} left out"
 
 
 _RELATIONS: Final[dict[str, str]] = {
@@ -221,16 +232,51 @@ def _describe_collapsed(exc: BaseException) -> Failure:
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         groups.append(exc)
         exc = exc.exceptions[0]
-    failure = _describe(exc, "", ())
+    told = groups[:MAX_GROUPS]
+    failure = _describe(exc, MAX_CAUSES - len(told))
     if not groups:
         return failure
-    held = tuple(_described(group, "group") for group in groups)
-    return attrs.evolve(failure, causes=failure.causes + held)
+    return attrs.evolve(
+        failure,
+        causes=failure.causes + tuple(_described(group, "group") for group in told),
+        left_out=failure.left_out + len(groups) - len(told),
+    )
 
 
-def _describe(exc: BaseException, relation: Relation, path: tuple[BaseException, ...]) -> Failure:
-    """``path`` has what it is a cause of, outermost first: exceptions can go in circles."""
-    path = (*path, exc)
+@attrs.define(eq=False)
+class _Told:
+    """An exception that is described."""
+
+    exc: BaseException
+    relation: Relation
+    path: tuple[BaseException, ...]
+    """What it is a cause of, outermost first, and itself: exceptions can go in circles."""
+    causes: list[_Told] = attrs.Factory(list)
+    left_out: int = 0
+
+    def failure(self) -> Failure:
+        causes = tuple(one.failure() for one in self.causes)
+        return _described(self.exc, self.relation, causes, self.left_out)
+
+
+def _describe(exc: BaseException, room: int) -> Failure:
+    """The failure for `exc` with at most `room` causes in all, the nearest ones first: a few
+    exceptions that refer to each other make any number of ways to follow."""
+    top = _Told(exc, "", (exc,))
+    waiting = deque([top])
+    while waiting:
+        one = waiting.popleft()
+        related = _related(one)
+        taken = related[:room] if len(one.path) <= MAX_DEPTH else []
+        one.causes = [_Told(each, how, (*one.path, each)) for each, how in taken]
+        one.left_out = len(related) - len(taken)
+        room -= len(taken)
+        waiting += one.causes
+    return top.failure()
+
+
+def _related(one: _Told) -> list[tuple[BaseException, Relation]]:
+    exc = one.exc
     related: list[tuple[BaseException, Relation]] = []
     if exc.__cause__ is not None:
         related.append((exc.__cause__, "cause"))
@@ -238,21 +284,13 @@ def _describe(exc: BaseException, relation: Relation, path: tuple[BaseException,
         related.append((exc.__context__, "context"))
     if isinstance(exc, BaseExceptionGroup):
         related += [(member, "member") for member in exc.exceptions]
-    if len(path) > MAX_DEPTH:
-        related.clear()
-    return _described(
-        exc,
-        relation,
-        tuple(
-            _describe(each, how, path)
-            for each, how in related
-            if not any(each is above for above in path)
-        ),
-    )
+    return [each for each in related if not any(each[0] is above for above in one.path)]
 
 
-def _described(exc: BaseException, relation: Relation, causes: tuple[Failure, ...] = ()) -> Failure:
-    return Failure(_type_name(exc), _message(exc), _triples(exc), causes, relation)
+def _described(
+    exc: BaseException, relation: Relation, causes: tuple[Failure, ...] = (), left_out: int = 0
+) -> Failure:
+    return Failure(_type_name(exc), _message(exc), _triples(exc), causes, relation, left_out)
 
 
 def _type_name(exc: BaseException) -> str:

@@ -119,6 +119,66 @@ def test_causes_and_contexts_are_told():
         assert part in words
 
 
+def count(failure) -> int:
+    return sum(1 + count(cause) for cause in failure.causes)
+
+
+def wide(breadth: int, depth: int) -> BaseException:
+    """A group whose members were all raised while handling one like it, so that there are
+    breadth ** depth ways to go."""
+    if depth == 0:
+        return ValueError("innermost")
+    inner, members = wide(breadth, depth - 1), []
+    for number in range(breadth):
+        member = KeyError(number)
+        member.__context__ = inner
+        members.append(member)
+    return ExceptionGroup("wide", members)
+
+
+def test_no_more_than_a_hundred_causes_are_told_the_nearest_first():
+    failure = from_exception(wide(30, 4)).failure
+    assert failure is not None
+    assert count(failure) == 100
+    # 30 members, the groups that each of these was raised while handling, 40 of their members
+    assert [len(cause.causes) for cause in failure.causes] == [1] * 30
+    groups = [cause.causes[0] for cause in failure.causes]
+    assert [(len(group.causes), group.left_out) for group in groups] == [
+        (30, 0), (10, 20), *[(0, 30)] * 28
+    ]  # fmt: skip
+    words = failure.words()
+    assert words.count("30 more causes are left out") == 28
+    assert len(words) < 20_000
+
+
+@pytest.mark.parametrize("links", [7, 8, 9, 20])
+def test_a_long_chain_of_causes_is_told_eight_links_deep(links):
+    exc = ValueError("innermost")
+    for number in range(links):
+        outer = ValueError(f"link {number}")
+        outer.__cause__, exc = exc, outer
+    failure = from_exception(exc).failure
+    assert count(failure) == min(links, 8)
+    assert ("1 more cause is left out" in failure.words()) is (links > 8)
+
+
+def test_a_circle_of_exceptions_is_told_once_and_nothing_of_it_is_left_out():
+    exc, other = ValueError("a"), KeyError("b")
+    exc.__context__, other.__context__ = other, exc
+    failure = from_exception(exc).failure
+    assert count(failure) == 1
+    assert "left out" not in failure.words()
+
+
+def test_groups_of_one_are_told_up_to_fifty_of_them():
+    exc: Exception = ValueError("boom")
+    for _ in range(200):
+        exc = ExceptionGroup("nursery", [exc])
+    failure = from_exception(exc).failure
+    assert str(failure) == "ValueError: boom"
+    assert (count(failure), failure.left_out) == (50, 150)
+
+
 def test_only_the_innermost_places_of_a_deep_traceback_are_kept():
     def sink(depth: int) -> None:
         if depth == 0:
