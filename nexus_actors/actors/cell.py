@@ -235,7 +235,7 @@ class ActorCell:
         self._impatient = self._impatient and state == "waiting"
         self._changed.set()
         self._changed = trio.Event()
-        if state in ("suspended", "failed", "stopped"):
+        if state in ("suspended", "failed", "stopping", "stopped"):
             self.mailbox.turn_away_waiters()
             self._turn_away(final=state == "stopped")
 

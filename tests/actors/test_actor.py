@@ -446,7 +446,7 @@ async def test_a_stop_lets_the_message_in_hand_end_and_turns_the_others_away(
             nursery.start_soon(ask, it)
             await trio.testing.wait_all_tasks_blocked()
         it.cell.enter("stopped")
-    assert sorted(results) == ["done", "stopped"]
+    assert results == ["stopping", "done"], "who waits learns it before what is in hand has ended"
     assert it.account().waiting == 0
 
 
