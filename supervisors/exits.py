@@ -302,7 +302,7 @@ def _type_name(exc: BaseException) -> str:
 def _message(exc: BaseException) -> str:
     try:
         return str(exc)[:MAX_MESSAGE]
-    except Exception as fault:  # noqa: BLE001 - a plugin's __str__ may raise anything; say so in its place
+    except BaseException as fault:  # noqa: BLE001 - anybody's __str__ may raise anything, SystemExit too: said in its place
         return f"<its message could not be made: {type(fault).__name__}>"
 
 

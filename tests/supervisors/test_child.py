@@ -217,3 +217,13 @@ async def test_an_on_stop_that_raises_is_the_childs_end_not_the_supervisors(run)
 async def test_repr_says_who_and_how(run):
     child = await ended(run, after_started(lambda: None))
     assert repr(child) == "<Child root/a#1 ended>"
+
+
+@pytest.mark.parametrize("fault", [SystemExit, KeyboardInterrupt])
+async def test_an_exception_whose_words_cannot_be_made_is_the_end_of_the_child_alone(run, fault):
+    class Mute(Exception):
+        def __str__(self):
+            raise fault
+
+    child = await ended(run, after_started(raises(Mute())))
+    assert child.exit_reason.kind == "error"

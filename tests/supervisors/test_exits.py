@@ -193,14 +193,15 @@ def test_only_the_innermost_places_of_a_deep_traceback_are_kept():
     assert failure.triples[-1][2].endswith("sink")
 
 
-def test_an_exception_that_cannot_say_its_message_is_still_told():
+@pytest.mark.parametrize("fault", [RuntimeError, SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_an_exception_that_cannot_say_its_message_is_still_told(fault):
     class Mute(Exception):
         def __str__(self) -> str:
-            raise RuntimeError
+            raise fault
 
     failure = from_exception(Mute()).failure
     assert failure is not None
-    assert "RuntimeError" in failure.message
+    assert failure.message == f"<its message could not be made: {fault.__name__}>"
 
 
 def test_a_very_long_message_is_cut():
