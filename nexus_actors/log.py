@@ -29,6 +29,7 @@ __all__ = [
     "get_logger",
     "label",
     "plugin_logger",
+    "speaker",
     "unbind",
     "unconfigure",
 ]
@@ -84,8 +85,8 @@ def label(module: str, plugin: str) -> None:
     _labels[module] = plugin
 
 
-def _speaker(logger: str) -> str | None:
-    """The plugin whose logger this is."""
+def speaker(logger: str) -> str | None:
+    """The plugin whose logger (or module) this is; None for all others."""
     parts = logger.split(".")
     if parts[0] == PLUGINS and len(parts) > 1:
         return parts[1].replace("_", "-")
@@ -228,7 +229,7 @@ class _Said:
         fields = {**_context.get(), **getattr(record, _FIELDS, {})}
         if hasattr(record, "request_id"):  # by the `extra=` of the standard library
             fields["request_id"] = record.request_id
-        self.plugin = _speaker(record.name) or fields.pop("plugin", None)
+        self.plugin = speaker(record.name) or fields.pop("plugin", None)
         fields.pop("plugin", None)
         self.request_id = fields.pop("request_id", None)
         self.fields = fields

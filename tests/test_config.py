@@ -106,6 +106,10 @@ SAMPLES: dict[str, tuple[str, str, object]] = {
     "node.ask_timeout": ("0.5", "0.5", 0.5),
     "node.handler_timeout": ("7", "7", 7.0),
     "node.initialize_timeout": ("7", "7", 7.0),
+    "node.watchdog": ("false", "no", False),
+    "node.stall_warn": ("0.3", "0.3", 0.3),
+    "node.stall_limit": ("7", "7", 7.0),
+    "node.stall_signal": ('"SIGUSR1"', "sigusr1", "SIGUSR1"),
     "node.log_level": ('"debug"', "DEBUG", "debug"),
     "node.log_format": ('"json"', "json", "json"),
     "http.bind": ('"[::1]:9"', "[::1]:9", "[::1]:9"),
@@ -375,6 +379,15 @@ def test_all_faults_come_at_once_each_with_its_source(load: Load) -> None:
         "nexus.toml: plugins.s.enabled",
         "nexus.toml: x",
     ]
+
+
+def test_a_warning_that_would_come_after_the_interrupt_names_both_sources(load: Load) -> None:
+    fault = fault_of(
+        lambda: load("[node]\nstall_limit = 2", environ={"NEXUS_NODE_STALL_WARN": "3"})
+    )
+    assert fault.where == "NEXUS_NODE_STALL_WARN: node.stall_warn"
+    assert fault.what.startswith("3 s are more than node.stall_limit, 2 s (")
+    assert "nexus.toml" in fault.what
 
 
 def test_a_drain_that_outlasts_the_stop_names_both_sources(load: Load) -> None:

@@ -14,10 +14,11 @@ from nexus_actors.actors.faults import collapse
 from nexus_actors.cli.loading import Loaded, load
 from nexus_actors.cli.output import FAILED, OK, counted, errors, out, plain_table, state_text, why
 from nexus_actors.cli.settled import on_the_way
-from nexus_actors.config import load_settings
+from nexus_actors.config import Settings, load_settings
 from nexus_actors.node import CannotStart, Node
 from nexus_actors.node.health import describe_plugin
 from nexus_actors.node.signals import run_until_signalled
+from nexus_actors.node.watchdog import guarding
 from nexus_actors.plugin.loader import Plan
 from nexus_actors.words import mask_url, shown_path
 
@@ -44,6 +45,11 @@ def run_node(flags: Mapping[str, object]) -> int:
         json={"json": True, "console": False}.get(settings.node.log_format),
         level=settings.node.log_level,
     )
+    with guarding(settings.node):
+        return _run(settings)
+
+
+def _run(settings: Settings) -> int:
     loaded = load(settings)
     for strange in (*settings.warnings, *loaded.strange):
         _logger.warning(str(strange))

@@ -159,11 +159,12 @@ def _filled(rule: Rule, value: str) -> str:
 
 def _word(rule: Rule, value: str) -> str:
     word = value.strip().lower()
-    if word not in rule.choices:
+    choices = {choice.lower(): choice for choice in rule.choices}
+    if word not in choices:
         raise BadValue(
             f"{shown(value)} is not a choice{nearest(word, rule.choices)}", f"write {rule.expected}"
         )
-    return word
+    return choices[word]
 
 
 def _number(rule: Rule, value: object, text: bool) -> int | float:

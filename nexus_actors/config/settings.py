@@ -92,6 +92,32 @@ class NodeSettings:
         minimum=0.001,
         maximum=_DAY,
     )
+    watchdog: bool = setting(
+        True,
+        "Whether code that holds the event loop is noticed, named and interrupted.",
+        kind="boolean",
+    )
+    stall_warn: float = setting(
+        1.0,
+        "How long code may hold the event loop before the log names it.",
+        kind="seconds",
+        minimum=0.05,
+        maximum=3600,
+    )
+    stall_limit: float = setting(
+        5.0,
+        "How long a plugin may hold the event loop; then it is interrupted, and restarts.",
+        kind="seconds",
+        minimum=0.1,
+        maximum=_DAY,
+    )
+    stall_signal: str = setting(
+        "SIGUSR2",
+        "The signal by which the watchdog looks into a blocked loop. Name another where a plugin "
+        "needs this one.",
+        kind="word",
+        choices=("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF"),
+    )
     log_level: str = setting(
         "info",
         "The least grave records that are written.",
@@ -275,17 +301,27 @@ class Settings:
     """What was ignored and may have been meant."""
 
     def __attrs_post_init__(self) -> None:
+        faults = []
         if self.http.drain > self.node.stop_timeout:
-            raise Invalid(
-                [
-                    Fault(
-                        f"{self.source_of('http.drain')}: http.drain",
-                        f"{self.http.drain:g} s of drain do not fit into node.stop_timeout, "
-                        f"{self.node.stop_timeout:g} s ({self.source_of('node.stop_timeout')})",
-                        "make http.drain shorter or node.stop_timeout longer",
-                    )
-                ]
+            faults.append(
+                Fault(
+                    f"{self.source_of('http.drain')}: http.drain",
+                    f"{self.http.drain:g} s of drain do not fit into node.stop_timeout, "
+                    f"{self.node.stop_timeout:g} s ({self.source_of('node.stop_timeout')})",
+                    "make http.drain shorter or node.stop_timeout longer",
+                )
             )
+        if self.node.stall_warn > self.node.stall_limit:
+            faults.append(
+                Fault(
+                    f"{self.source_of('node.stall_warn')}: node.stall_warn",
+                    f"{self.node.stall_warn:g} s are more than node.stall_limit, "
+                    f"{self.node.stall_limit:g} s ({self.source_of('node.stall_limit')})",
+                    "make node.stall_warn shorter or node.stall_limit longer",
+                )
+            )
+        if faults:
+            raise Invalid(faults)
 
     @property
     def plugin_dirs(self) -> tuple[Path, ...]:

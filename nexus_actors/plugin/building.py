@@ -11,9 +11,10 @@ import trio
 from nexus_actors.errors import Fault, Invalid
 from nexus_actors.plugin import context as contexts
 from nexus_actors.plugin.base import Plugin
-from nexus_actors.plugin.compartment import Compartment, Owner
+from nexus_actors.plugin.compartment import Compartment
 from nexus_actors.plugin.granted import PluginContext
 from nexus_actors.plugin.manifest import Manifest
+from nexus_actors.plugin.stalls import Owner, StallInterrupt
 from nexus_actors.services import injecting
 from nexus_actors.services.container import Container
 
@@ -59,7 +60,10 @@ class Builder:
 
         def crash(error: BaseException) -> None:
             # before there is a nursery, initialize has not begun, and its end will show the fault
-            if nurseries:
+            if nurseries and not (
+                # it is asked for whoever swallowed it: an incarnation that ends has not
+                isinstance(error, StallInterrupt) and nurseries[0].cancel_scope.cancel_called
+            ):
                 nurseries[0].start_soon(_raise, error)
 
         owner = Owner(self._manifest.name, crash)

@@ -12,7 +12,6 @@ Here that is a crash of whoever started the task: an exception nobody retrieved 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
 import math
@@ -39,6 +38,7 @@ from trio_asyncio._base import TrioAsyncioExit
 from trio_asyncio._handles import AsyncHandle
 
 from nexus_actors import log
+from nexus_actors.plugin.stalls import Owner, owned_by, owner_here
 
 __all__ = ["AsyncioCompartment", "Compartment", "Owner", "TrioCompartment", "open_compartment"]
 
@@ -63,23 +63,6 @@ class ExitRaised(BaseException):
         self.meant = meant
 
 
-class Owner:
-    """Whom a task belongs to: one incarnation of the plugin, or one of a service.
-
-    ``crash`` is called with the exception of a task that died unseen.
-    """
-
-    def __init__(self, name: str, crash: Callable[[BaseException], None]) -> None:
-        self.name = name
-        self.crash = crash
-        self.ended = False
-        """Set when its incarnation is over, clean-up apart: what dies now crashes nobody."""
-
-
-_owner: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("nexus_owner", default=None)
-"""Copied into every asyncio task and callback by whoever starts it."""
-
-
 class Compartment(Protocol):
     """Where a plugin's code runs."""
 
@@ -92,7 +75,7 @@ class Compartment(Protocol):
         """Give each of ``items`` to ``put`` (Trio's), all in one task, and close them."""
 
     def as_owner(self, owner: Owner) -> AbstractContextManager[None]:
-        """While it is open, asyncio tasks begun in this context are ``owner``'s."""
+        """While it is open, code in this context is ``owner``'s, asyncio tasks begun there too."""
 
     def belonging_to(self, owner: Owner) -> AbstractAsyncContextManager[None]:
         """The same, and at its end all of ``owner``'s tasks are gone."""
@@ -112,15 +95,18 @@ class TrioCompartment:
         """See :class:`Compartment`."""
         await _pump(items, put)
 
-    @contextmanager
-    def as_owner(self, owner: Owner) -> Iterator[None]:
-        """Nothing to do: the owner's nursery keeps its tasks."""
-        yield
+    def as_owner(self, owner: Owner) -> AbstractContextManager[None]:
+        """See :class:`Compartment`. The owner's nursery keeps its tasks."""
+        return owned_by(owner)
 
     @asynccontextmanager
     async def belonging_to(self, owner: Owner) -> AsyncIterator[None]:
-        """Nothing to do: the owner's nursery keeps its tasks."""
-        yield
+        """See :class:`Compartment`. The owner's nursery keeps its tasks."""
+        try:
+            with owned_by(owner):
+                yield
+        finally:
+            owner.ended = True
 
 
 class AsyncioCompartment:
@@ -157,13 +143,12 @@ class AsyncioCompartment:
     @contextmanager
     def as_owner(self, owner: Owner) -> Iterator[None]:
         """See :class:`Compartment`."""
-        token = _owner.set(owner)
         loop_token = trio_asyncio.current_loop.set(self._loop)
         try:
-            yield
+            with owned_by(owner):
+                yield
         finally:
             trio_asyncio.current_loop.reset(loop_token)
-            _owner.reset(token)
 
     @asynccontextmanager
     async def belonging_to(self, owner: Owner) -> AsyncIterator[None]:
@@ -247,7 +232,7 @@ class AsyncioCompartment:
         task = _OwnedTask(guarded, loop=loop, **kwargs)
         # one that is cancelled before its first step never comes to await the coroutine
         task.add_done_callback(lambda _: coroutine.close())
-        task.owner = _owner.get()
+        task.owner = owner_here.get()
         task.add_done_callback(self._look_at)
         return task
 
@@ -322,7 +307,7 @@ def _owner_of(handle: Any) -> Owner | None:
     """Who scheduled a callback: asyncio keeps the context it was scheduled in, and runs the
     exception handler outside of it."""
     context = getattr(handle, "_context", None)
-    return None if context is None else context.get(_owner)
+    return None if context is None else context.get(owner_here)
 
 
 async def _wait_quietly(task: asyncio.Task[Any]) -> None:

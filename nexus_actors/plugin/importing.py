@@ -27,6 +27,7 @@ from nexus_actors.errors import Fault, Invalid
 from nexus_actors.plugin.discovery import PACKAGE, Found
 from nexus_actors.plugin.interrupts import watching_ctrl_c
 from nexus_actors.plugin.manifest import module_name
+from nexus_actors.plugin.stalls import StallInterrupt, importing
 from nexus_actors.words import nearest, shown, shown_path
 
 __all__ = ["forget_plugin", "load_class", "load_module", "open_folder"]
@@ -82,7 +83,8 @@ def load_module(found: Found) -> ModuleType:
     importlib.invalidate_caches()  # a file written a moment ago may be missing in them
     with watching_ctrl_c() as ctrl_c:
         try:
-            module = importlib.import_module(found.module)
+            with importing(found.name):
+                module = importlib.import_module(found.module)
         except BaseException as error:  # a plugin's import may raise anything, SystemExit too
             if ctrl_c.is_behind(error):
                 raise KeyboardInterrupt from error
@@ -263,6 +265,11 @@ def _advice(error: BaseException, line: str, found: Found) -> str:
         return "take the exit away: a module is imported by the node, which goes on"
     if isinstance(error, SyntaxError):
         return "mend the line"
+    if isinstance(error, StallInterrupt):
+        return (
+            "do it in initialize, or in a thread: the node waits while a module is imported "
+            "(the setting node.stall_limit says how long)"
+        )
     if not isinstance(error, ImportError):
         return "mend the line: it runs when the module is imported"
     missing = error.name or ""

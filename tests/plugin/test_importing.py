@@ -458,7 +458,7 @@ def test_a_plugin_from_a_package_keeps_its_own_module_names(
     cls = load_class(found, Plugin)
     assert cls.__module__ == "my_shop.plugin"
     assert load_module(found) is sys.modules["my_shop.plugin"]
-    assert log._speaker("my_shop.plugin") == log._speaker("my_shop.deeper.still") == "my-shop"
+    assert log.speaker("my_shop.plugin") == log.speaker("my_shop.deeper.still") == "my-shop"
     (home / "plugin.py").write_text("1 / 0\n")
     del sys.modules["my_shop.plugin"]
     assert fault_of(found).where == f"{home}/plugin.py:1"
