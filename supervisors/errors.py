@@ -79,7 +79,7 @@ class StartFailed(SupervisorError):
 
 
 class NoProc(SupervisorError):
-    """The supervisor is not running, so nothing was done."""
+    """The supervisor is not running, so nothing was done; but see :class:`SupervisorDied`."""
 
     def __init__(self, supervisor: str) -> None:
         super().__init__(f"supervisor {supervisor} is not running")
@@ -91,12 +91,18 @@ class NoProc(SupervisorError):
 
 
 class SupervisorDied(NoProc):
-    """The supervisor ended while the call waited in its queue; nothing was done."""
+    """The supervisor ended while the call waited for its answer.
 
-    def __init__(self, supervisor: str, reason: ExitReason) -> None:
+    Where `begun` is False it had not come to the call, and nothing was done. Where it is True it
+    was at it, and a part may have been done; as its children end with it, nothing of it runs on.
+    """
+
+    def __init__(self, supervisor: str, reason: ExitReason, begun: bool = False) -> None:
         super().__init__(supervisor)
-        self.args = (f"supervisor {supervisor} ended ({reason}) before it came to this call",)
+        when = "while it was at this call" if begun else "before it came to this call"
+        self.args = (f"supervisor {supervisor} ended ({reason}) {when}",)
         self.reason = reason
+        self.begun = begun
 
     @property
     def term(self) -> object:

@@ -34,6 +34,8 @@ class Call:
     done: trio.Event = attrs.Factory(trio.Event)
     result: object = None
     error: SupervisorError | None = None
+    begun: bool = False
+    """The supervisor has come to it."""
     withdrawn: bool = False
     """The caller no longer waits; a call that nobody has begun with is then not carried out."""
     following: Call | None = None
@@ -122,7 +124,7 @@ class Inbox:
         """The owner has ended: tell those who wait for an answer."""
         calls = [one for _, one in self._queue if isinstance(one, Call) and not one.withdrawn]
         for call in calls:
-            call.error = SupervisorDied(supervisor, reason)
+            call.error = SupervisorDied(supervisor, reason, call.begun)
         _wake_in_order([*calls, *self._answered])
         self._answered.clear()
         self._queue.clear()

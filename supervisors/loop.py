@@ -363,6 +363,7 @@ class Loop:
     async def _on_call(self, call: Call) -> None:
         if call.withdrawn:
             return
+        call.begun = True
         try:
             call.result = await getattr(self, f"_call_{call.name}")(*call.args)
         except SupervisorError as answer:

@@ -59,7 +59,7 @@ class SupervisorRef:
 
     Raises:
         NoProc: from every call, when the supervisor does not run.
-        SupervisorDied: a NoProc; the supervisor ended while the call waited.
+        SupervisorDied: a NoProc; the supervisor ended while the call waited, or was carried out.
     """
 
     __slots__ = ("_loop",)

@@ -370,7 +370,7 @@ class TestKill:
         async def call(method, *args):
             with pytest.raises(SupervisorDied) as info:
                 await method(*args)
-            outcomes.append(str(info.value))
+            outcomes.append((str(info.value), info.value.begun))
 
         nursery.start_soon(call, ref.start_child, troupe.spec("b"))
         await wait_all_tasks_blocked()
@@ -379,7 +379,10 @@ class TestKill:
         kill(ref)
         await ref.wait()
         await wait_all_tasks_blocked()
-        assert outcomes == ["supervisor root ended (killed) before it came to this call"] * 2
+        assert outcomes == [
+            ("supervisor root ended (killed) while it was at this call", True),
+            ("supervisor root ended (killed) before it came to this call", False),
+        ]
 
     async def test_killing_the_dead_does_nothing(self, troupe, run):
         ref = await run(troupe.supervisor("a"))
