@@ -24,7 +24,8 @@ import attrs
 import trio
 
 from nexus_actors import log
-from nexus_actors.actors import ActorCell, Address, DeadLetters, Proxy, Registry
+from nexus_actors.actors import ActorCell, Address, DeadLetters, Kernel, Proxy, Registry
+from nexus_actors.actors.groups import Groups
 from nexus_actors.actors.proxy import ANY_METHOD
 from nexus_actors.config import Settings
 from nexus_actors.database import Database, DatabaseAdapter
@@ -98,6 +99,7 @@ class Node:
         self.phase: Phase = "starting"
         self.registry = Registry()
         self.dead_letters = DeadLetters()
+        self.groups = Groups()
         self.bus = EventBus(self._bury_event)
         self.router = Router()
         self.frontend = FrontEnd(self.router, settings.http, on_request=_log_request)
@@ -367,6 +369,7 @@ class Node:
             cell,
             self._builder_for(plugin, parts.adapter),
             self._needs_of(plugin),
+            Kernel(self.registry, self.dead_letters, self.groups),
             self._rng,
             self.settings.node.initialize_timeout,
         )

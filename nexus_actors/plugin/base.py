@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import trio
 
+from nexus_actors.actors import Actor, Address, Call, Pool, Timer
 from nexus_actors.actors.bridge import bridged
+from nexus_actors.actors.routing import Route
 from nexus_actors.events.event import MISSING
 from nexus_actors.middleware.base import MiddlewareLike, check_middleware
 from nexus_actors.plugin.context import Context, Detached, building
@@ -72,6 +74,69 @@ class Plugin:
         """
         nursery: trio.Nursery = self._context.nursery
         return nursery
+
+    @bridged
+    async def spawn(self, kind: type[Actor], *args: Any, name: str = "", **options: Any) -> Address:
+        """Start a child actor, supervised by this incarnation, and return its address.
+
+        It ends with this incarnation; it runs under Trio, also in a plugin written for asyncio.
+        ``args`` are for ``kind``, ``options`` those of its class, for this one alone. Between a
+        plugin and its children messages are not copied. See :class:`nexus_actors.actors.Actor`.
+
+        Raises:
+            NotInNode: the plugin is in no node.
+            ValueError: another child has the name.
+            StartFailed: its ``__init__`` or ``initialize`` raised.
+        """
+        return await self._context.belongings.spawn(kind, *args, name=name, **options)
+
+    @bridged
+    async def spawn_pool(
+        self,
+        kind: type[Actor],
+        *args: Any,
+        size: int,
+        route: Route = "round_robin",
+        name: str = "",
+        **options: Any,
+    ) -> Pool:
+        """Start ``size`` children alike, and return the pool that shares messages among them."""
+        return await self._context.belongings.spawn_pool(
+            kind, *args, size=size, route=route, name=name, **options
+        )
+
+    @bridged
+    async def stop_child(self, child: Address) -> None:
+        """Stop a child for good and wait until it has ended."""
+        await self._context.belongings.stop_child(child)
+
+    def send_after(
+        self, seconds: float, method: Callable[..., Awaitable[Any]], *args: Any
+    ) -> Timer:
+        """Call ``method``, a coroutine method of this plugin, after ``seconds``: as a message, so
+        never beside another one. Its fault is the plugin's crash. The timer can be cancelled, and
+        dies with this incarnation.
+
+        Raises:
+            NotInNode: the plugin is in no node.
+            TypeError: that is no method of this plugin.
+        """
+        return self._context.belongings.send_after(seconds, self._call(method, args))
+
+    def every(self, seconds: float, method: Callable[..., Awaitable[Any]], *args: Any) -> Timer:
+        """The same every ``seconds``, until the timer is cancelled or this incarnation ends. A tick
+        that finds the one before still waiting is left out. Raises as :meth:`send_after` does, and
+        ValueError for no time at all."""
+        return self._context.belongings.every(seconds, self._call(method, args))
+
+    def _call(self, method: Any, args: tuple[Any, ...]) -> Call:
+        name = getattr(method, "__name__", "")
+        if getattr(method, "__self__", None) is not self or not hasattr(type(self), name):
+            raise TypeError(
+                f"a timer of {self.name} calls one of its own methods: write self.every(60, "
+                f"self.refresh), not {method!r}"
+            )
+        return Call(name, args, {})
 
     @bridged
     async def emit_event(self, event: str | Mapping[str, Any], data: Any = MISSING) -> int | None:

@@ -29,6 +29,7 @@ class Built:
     owner: Owner
     """Whose asyncio tasks are the ones that it starts."""
     use_nursery: Callable[[trio.Nursery], None]
+    context: PluginContext
 
 
 class Builder:
@@ -76,7 +77,7 @@ class Builder:
             injecting.building.reset(injected)
             contexts.building.reset(built)
         self._check(plugin)
-        return Built(plugin, owner, use_nursery)
+        return Built(plugin, owner, use_nursery, context)
 
     def _check(self, plugin: Plugin) -> None:
         name = self._kind.__name__

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nexus_actors import log
+from nexus_actors.actors.belongings import Belongings
 from nexus_actors.errors import NotInNode
 from nexus_actors.services.injecting import StandIn
 
@@ -32,6 +33,10 @@ class Context(Protocol):
     @property
     def nursery(self) -> Any:
         """The incarnation's nursery."""
+
+    @property
+    def belongings(self) -> Belongings:
+        """What the incarnation owns: children, timers."""
 
     async def emit(self, event: Any, data: Any) -> int | None:
         """Publish an event."""
@@ -61,6 +66,14 @@ class Detached:
     def nursery(self) -> Any:
         """Raises :class:`NotInNode`, with advice."""
         raise NotInNode(f"nursery: {_ALONE}")
+
+    @property
+    def belongings(self) -> Belongings:
+        """Raises :class:`NotInNode`, with advice."""
+        raise NotInNode(
+            "children and timers: the plugin is in no node; nexus_actors.testing.TestApplication "
+            "runs one"
+        )
 
     async def emit(self, event: Any, data: Any) -> int | None:
         """Raises :class:`NotInNode`, with advice."""

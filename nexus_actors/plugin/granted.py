@@ -11,6 +11,7 @@ import trio
 
 from nexus_actors import log
 from nexus_actors.actors import ASK_TIMEOUT, Proxy, Registry
+from nexus_actors.actors.belongings import Belongings
 from nexus_actors.database import DatabaseAdapter, current_transaction
 from nexus_actors.errors import NotInNode, PermissionDenied
 from nexus_actors.events.bus import EventBus
@@ -52,6 +53,7 @@ class PluginContext:
         self._registry = registry
         self._bus = bus
         self._nursery: trio.Nursery | None = None
+        self._belongings: Belongings | None = None
         self.name = manifest.name
         self.version = manifest.version
         self.description = manifest.description
@@ -67,6 +69,19 @@ class PluginContext:
                 "__init__"
             )
         return self._nursery
+
+    @property
+    def belongings(self) -> Belongings:
+        """What the incarnation owns; there from just before ``initialize``."""
+        if self._belongings is None:
+            raise NotInNode(
+                f"{self.name}: children and timers are there from initialize on, not in __init__"
+            )
+        return self._belongings
+
+    def use_belongings(self, belongings: Belongings) -> None:
+        """Say what is this incarnation's."""
+        self._belongings = belongings
 
     def use_nursery(self, nursery: trio.Nursery) -> None:
         """Say which nursery is this incarnation's."""
@@ -90,7 +105,7 @@ class PluginContext:
         """See :meth:`.Plugin.get_plugin`."""
         if not self._manifest.permissions.allows("plugins:call", name):
             raise PermissionDenied(self.name, f"plugins:call:{name}", f"call the plugin {name!r}")
-        if name not in self._registry:
+        if name not in self._registry or self._registry.cell(name).is_child:
             return None
         return Proxy(self._registry.address(name), caller=self.name, timeout=self._ask_timeout)
 

@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from nexus_actors.actors import ActorCell, Call, Message, cross
+from nexus_actors.actors.belongings import Belongings
 from nexus_actors.errors import HTTPError, Invalid
 from nexus_actors.http.errors import response_for_exception
 from nexus_actors.http.request import Request
@@ -93,17 +94,20 @@ class PluginHost:
         use_nursery: Callable[[trio.Nursery], None],
         owner: Owner,
         max_sessions: int,
+        belongings: Belongings,
     ) -> None:
         self._plugin = plugin
         self._compartment = compartment
         self._use_nursery = use_nursery
         self._owner = owner
         self._sessions = Sessions(cell, compartment, max_sessions)
+        self._belongings = belongings
 
     async def start(self, nursery: trio.Nursery) -> None:
         """Run ``initialize``."""
         self._use_nursery(nursery)
         self._sessions.use_nursery(nursery)
+        self._belongings.open(nursery, lambda: vars(self._plugin))
         await self._compartment.call(self._plugin.initialize)
 
     async def handle(self, message: Message) -> Any:
@@ -118,6 +122,8 @@ class PluginHost:
             case Call():
                 method = getattr(self._plugin, payload.method)
                 result = await self._compartment.call(method, *payload.args, **payload.kwargs)
+                if message.kind == "timer":
+                    return None  # nobody waits for it
                 return cross(result, f"the result of {payload.method}()")
             case SocketCall():
                 return await self._websocket(payload)
@@ -130,10 +136,12 @@ class PluginHost:
     async def drain(self) -> None:
         """End streams and websockets, in good order."""
         await self._sessions.end()
+        await self._belongings.drain()
 
     async def stop(self) -> None:
         """Run ``cleanup``."""
         self._owner.ended = True
+        self._belongings.close()
         await self._compartment.call(self._plugin.cleanup)
 
     async def _http(self, call: HttpCall) -> Response:

@@ -21,7 +21,8 @@ from typing import Literal
 
 import trio
 
-from nexus_actors.actors import ActorCell, Limits, run_incarnation
+from nexus_actors.actors import ActorCell, Kernel, Limits, run_incarnation
+from nexus_actors.actors.belongings import Belongings
 from nexus_actors.actors.cell import PATIENCE
 from nexus_actors.actors.faults import HandlerTimeout, collapse, has_cancelled
 from nexus_actors.plugin.building import Builder, Built
@@ -77,6 +78,7 @@ class Keeper:
         cell: ActorCell,
         builder: Callable[[], Builder],
         wait_for_needs: WaitForNeeds,
+        kernel: Kernel,
         rng: random.Random | None = None,
         start_timeout: float = START,
     ) -> None:
@@ -89,6 +91,7 @@ class Keeper:
         self._cell = cell
         self._builder = builder
         self._wait_for_needs = wait_for_needs
+        self._kernel = kernel
         self._rng = rng or random.Random()
         self._ref: SupervisorRef | None = None
         """The plugin's own supervisor while it runs."""
@@ -328,6 +331,8 @@ class Keeper:
             raise Exit(SHUTDOWN)
 
     def _host(self, built: Built, compartment: Compartment) -> PluginHost:
+        belongings = Belongings(self._cell, self._kernel)
+        built.context.use_belongings(belongings)
         return PluginHost(
             built.plugin,
             self._cell,
@@ -335,6 +340,7 @@ class Keeper:
             built.use_nursery,
             built.owner,
             self._loaded.manifest.max_sessions,
+            belongings,
         )
 
     def _limits(self) -> Limits:

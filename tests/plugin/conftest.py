@@ -9,7 +9,7 @@ import attrs
 import pytest
 import trio
 
-from nexus_actors.actors import ActorCell, DeadLetters, Proxy, Registry
+from nexus_actors.actors import ActorCell, DeadLetters, Kernel, Proxy, Registry
 from nexus_actors.database import DatabaseAdapter
 from nexus_actors.events.bus import EventBus
 from nexus_actors.events.event import make_event
@@ -115,7 +115,14 @@ def run_plugins():
                 )
             for entry in loaded.catalogue.events:
                 nest.bus.subscribe(entry.mark.pattern, PluginSubscriber(cell), entry)
-            keeper = Keeper(loaded, cell, _builder(nest, loaded), needs, random.Random(7))
+            keeper = Keeper(
+                loaded,
+                cell,
+                _builder(nest, loaded),
+                needs,
+                Kernel(nest.registry, nest.dead_letters),
+                random.Random(7),
+            )
             specs.append(
                 ChildSpec(
                     id=name,
