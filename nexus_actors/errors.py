@@ -124,13 +124,15 @@ class AskTimeout(Unanswered):
 
 
 class AskCycle(Unanswered):
-    """The ask would wait for an actor that waits for this very ask. ``path`` names the chain."""
+    """The ask would wait for an actor that waits for this very ask. ``path`` names the chain;
+    ``how`` tells in words why each waits for the next, where they do not simply ask."""
 
     status = 508
 
-    def __init__(self, path: Iterable[str]) -> None:
+    def __init__(self, path: Iterable[str], how: str = "") -> None:
         self.path = tuple(path)
-        super().__init__("this ask would wait for itself: " + " > ".join(self.path))
+        why = f" ({how})" if how else ""
+        super().__init__(f"this ask would wait for itself: {' > '.join(self.path)}{why}")
 
 
 class DatabaseUnavailable(Unanswered):

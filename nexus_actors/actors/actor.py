@@ -35,6 +35,7 @@ from nexus_actors.actors.faults import (
 )
 from nexus_actors.actors.history import CleanedUpBadly, Faulted
 from nexus_actors.actors.message import Message, Mode, current_message
+from nexus_actors.actors.starting import beginning
 from nexus_actors.errors import (
     ActorRestarted,
     ActorStopped,
@@ -215,7 +216,8 @@ class Incarnation:
         """Where it was when its time was up: the place to look at."""
         with trio.CancelScope(deadline=trio.current_time() + self._limits.start_timeout) as scope:
             try:
-                await self._behaviour.start(self._nursery)
+                with beginning(self._cell, self._nursery):
+                    await self._behaviour.start(self._nursery)
             except BaseException as cut:
                 where = cut.__traceback__
                 raise

@@ -6,6 +6,7 @@ It outlives restarts: the same address leads to every incarnation in turn.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -14,6 +15,7 @@ from nexus_actors.actors.bridge import bridged
 from nexus_actors.actors.looking import Look, look_into
 from nexus_actors.actors.message import Message, in_hand, remaining
 from nexus_actors.actors.reply import ReplySlot
+from nexus_actors.actors.starting import refuse_knot, start_in_hand
 from nexus_actors.errors import AskCycle, AskTimeout
 
 if TYPE_CHECKING:
@@ -139,8 +141,14 @@ class Address:
             sender = sender or parent.receiver
             chain = (*parent.chain, sender) if sender else parent.chain
             fields.setdefault("request_id", parent.request_id)
+        start = start_in_hand() if parent is None else None
+        if start is not None:
+            sender = sender or start.cell.name
+            chain = (start.cell.name,)
         if self.name in chain:
             raise AskCycle((*chain, self.name))
+        if chain and self._cell.state != "running":
+            refuse_knot(chain, self._cell)
         message = Message(
             kind,
             payload,
@@ -156,7 +164,8 @@ class Address:
         self._cell.offer(message)
         assert message.reply is not None
         try:
-            return await message.reply.wait(deadline)
+            with nullcontext() if start is None else start.asking(self._cell):
+                return await message.reply.wait(deadline)
         except TimeoutError:
             self._give_up(message)
             raise AskTimeout(self.name, deadline - began) from None

@@ -17,6 +17,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import sniffio
 
+from nexus_actors.actors.starting import asyncio_caller
+
 with warnings.catch_warnings():
     # from 3.12 on, a class it defines for older Pythons warns while it is imported; nobody who
     # turns warnings into errors shall be kept from using us by that
@@ -59,7 +61,11 @@ async def _from_asyncio(
     """
     task = asyncio.current_task()
     cancelled_before = 0 if task is None else task.cancelling()
-    result: T = await trio_asyncio.trio_as_aio(function)(*args, **kwargs)
+    token = asyncio_caller.set(task)
+    try:
+        result: T = await trio_asyncio.trio_as_aio(function)(*args, **kwargs)
+    finally:
+        asyncio_caller.reset(token)
     if task is not None and task.cancelling() > cancelled_before:
         raise asyncio.CancelledError
     return result

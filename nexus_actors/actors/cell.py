@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_actors.actors.address import Address
+    from nexus_actors.actors.starting import Start
     from supervisors import ExitReason, Failure
 
 __all__ = ["ActorCell", "ActorState", "Control"]
@@ -70,6 +71,10 @@ class ActorCell:
         """In words: why it is not running. Empty while it is."""
         self.next_try: float | None = None
         """Trio's clock: when it will be started again; None where that is not planned."""
+        self.awaits: tuple[ActorCell, ...] = ()
+        """What must run before it is started; empty once it did."""
+        self.start: Start | None = None
+        """Its ``initialize`` while that is under way."""
         self.ending = False
         """Set when it is asked to stop for good: then nobody need wait for its return."""
         self._impatient = False

@@ -116,6 +116,8 @@ class Node:
         self._level = PluginsLevel(self._keepers, lambda: self.plan.waves, self._on_report)
         for refused in self.plan.refused:
             self._add_refused(refused.name, "; ".join(map(str, refused.faults)))
+        for plugin in self.plan.plugins:
+            self._set_awaits(plugin)  # one may ask another before that one's keeper has begun
         add_pages(self.frontend, self)
 
     # -- what it is asked ------------------------------------------------------------------------
@@ -400,6 +402,7 @@ class Node:
 
     def _needs_of(self, plugin: LoadedPlugin) -> WaitForNeeds:
         async def wait(waits: Callable[[str], None]) -> None:
+            self._set_awaits(plugin)
             for name in plugin.manifest.requires:
                 other = self.registry.cell(name)
                 said = False
@@ -413,8 +416,13 @@ class Node:
                 while database.state != "ready":
                     waits(f"database: {database.reason}")
                     await database.wait_changed()
+            self.registry.cell(plugin.name).awaits = ()
 
         return wait
+
+    def _set_awaits(self, plugin: LoadedPlugin) -> None:
+        cells = [self.registry.cell(name) for name in plugin.manifest.requires]
+        self.registry.cell(plugin.name).awaits = tuple(cells)
 
     def _add_refused(self, name: str, why: str) -> None:
         cell = ActorCell(name, self.dead_letters)

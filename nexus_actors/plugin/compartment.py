@@ -38,6 +38,7 @@ from trio_asyncio._base import TrioAsyncioExit
 from trio_asyncio._handles import AsyncHandle
 
 from nexus_actors import log
+from nexus_actors.actors.starting import current_start
 from nexus_actors.plugin.stalls import Owner, owned_by, owner_here
 
 __all__ = ["AsyncioCompartment", "Compartment", "Owner", "TrioCompartment", "open_compartment"]
@@ -126,6 +127,9 @@ class AsyncioCompartment:
         """See :class:`Compartment`."""
 
         async def on_loop() -> Any:
+            start = current_start.get()
+            if start is not None:
+                start.asyncio_task = asyncio.current_task()
             result = function(*args, **kwargs)
             return await result if inspect.isawaitable(result) else result
 

@@ -1,0 +1,175 @@
+"""Starts that would wait for one another are refused at once, with the path and the reason."""
+
+from pathlib import Path
+
+import pytest
+import trio
+from node_world import module_of, node_here, until, write_plugin
+
+from nexus_actors.node import Node
+
+CALLS = ["plugins:call"]
+
+
+def source(initialize: str = "", step: str = "") -> str:
+    return f"""
+said = []
+
+
+class P(Plugin):
+    async def initialize(self):
+        {initialize or "pass"}
+
+    async def step(self):
+        {step or "return 'stepped'"}
+
+    async def safely(self, name):
+        try:
+            said.append(await self.get_plugin(name).step())
+        except Exception as error:
+            said.append(str(error))
+"""
+
+
+def ask(name: str) -> str:
+    return f'return await self.get_plugin("{name}").step()'
+
+
+async def reason_of(node: Node, name: str) -> str:
+    """Why it failed the first time; fails where that took a second."""
+    cell = node.registry.cell(name)
+    await until(lambda: cell.state == "failed", 1.5)
+    return cell.reason
+
+
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+async def test_one_that_asks_who_requires_it_while_it_starts_is_refused(
+    tmp_path: Path, library: str
+) -> None:
+    folder = tmp_path / "plugins"
+    write_plugin(folder, "a", source(), requires=["b"])
+    write_plugin(folder, "b", source(ask("a")), permissions=CALLS, async_library=library)
+    async with node_here(folder, settled=False) as node:
+        assert (
+            "AskCycle: this ask would wait for itself: b > a > b "
+            "(initialize of b asks a, which requires b)"
+        ) in await reason_of(node, "b")
+        assert node.registry.cell("a").state == "waiting"
+
+
+async def test_the_way_may_lead_over_plugins_that_run_and_over_several_that_wait(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "plugins"
+    write_plugin(folder, "running", source(step=ask("waits")), permissions=CALLS)
+    write_plugin(folder, "waits", source(), requires=["between"])
+    write_plugin(folder, "between", source(), requires=["asks"])
+    write_plugin(folder, "asks", source(ask("running")), permissions=CALLS, requires=["running"])
+    async with node_here(folder, settled=False) as node:
+        assert (
+            "asks > running > waits > between > asks (initialize of asks asks running, "
+            "which asks waits, which requires between, which requires asks)"
+        ) in await reason_of(node, "asks")
+        running = node.registry.cell("running")
+        assert (running.state, running.faults, running.crashes) == ("running", 0, 0)
+
+
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+async def test_of_two_that_ask_each_other_while_they_start_the_second_is_refused(
+    tmp_path: Path, library: str
+) -> None:
+    folder = tmp_path / "plugins"
+    both = {"permissions": CALLS, "async_library": library}
+    write_plugin(folder, "a", source(ask("b")), **both)
+    write_plugin(folder, "b", source(ask("a")), **both)
+    async with node_here(folder, settled=False) as node:
+        cells = {name: node.registry.cell(name) for name in "ab"}
+        await until(lambda: all(cell.state == "failed" for cell in cells.values()), 1.5)
+        reasons = {name: cell.reason for name, cell in cells.items()}
+        second = next(name for name in "ab" if "AskCycle" in reasons[name])
+        first = "ab".replace(second, "")
+        assert (
+            f"{second} > {first} > {second} "
+            f"(initialize of {second} asks {first}, whose initialize asks {second})"
+        ) in reasons[second]
+        assert f"ActorStopped: {second} is failed" in reasons[first], "it learns that at once"
+
+
+async def test_one_that_asks_itself_while_it_starts_is_refused(tmp_path: Path) -> None:
+    write_plugin(tmp_path / "plugins", "a", source(ask("a")), permissions=CALLS)
+    async with node_here(tmp_path / "plugins", settled=False) as node:
+        assert "AskCycle: this ask would wait for itself: a > a" in await reason_of(node, "a")
+
+
+async def test_one_that_is_asked_by_the_plugin_that_its_start_asks_is_refused(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "plugins"
+    write_plugin(folder, "helper", source(step=ask("a")), permissions=CALLS)
+    write_plugin(folder, "a", source(ask("helper")), permissions=CALLS, requires=["helper"])
+    async with node_here(folder, settled=False) as node:
+        assert "this ask would wait for itself: a > helper > a" in await reason_of(node, "a")
+
+
+async def test_a_task_that_a_start_waits_for_counts_as_the_start(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins"
+    write_plugin(folder, "a", source(), requires=["b"])
+    begin = "async with trio.open_nursery() as n: n.start_soon(self.safely, 'a')"
+    write_plugin(folder, "b", source(begin), permissions=CALLS)
+    async with node_here(folder) as node:
+        assert "b > a > b" in module_of("b").said[0]
+        assert node.registry.cell("b").state == "running"
+
+
+@pytest.mark.parametrize(
+    ("library", "begin"),
+    [
+        ("trio", "self.nursery.start_soon(self.safely, 'a'); await trio.sleep(0.2)"),
+        (
+            "asyncio",
+            "import asyncio; self.task = asyncio.create_task(self.safely('a'));"
+            " await asyncio.sleep(0.2)",
+        ),
+    ],
+)
+async def test_a_background_task_may_ask_one_that_waits_for_its_plugin(
+    tmp_path: Path, library: str, begin: str
+) -> None:
+    folder = tmp_path / "plugins"
+    write_plugin(folder, "a", source(), requires=["b"])
+    write_plugin(folder, "b", source(begin), permissions=CALLS, async_library=library)
+    async with node_here(folder, settled=False):
+        await until(lambda: "nexus_plugins.b.plugin" in __import__("sys").modules)
+        await until(lambda: module_of("b").said)
+        assert module_of("b").said == ["stepped"]
+
+
+async def test_a_start_may_ask_whom_it_requires_and_whoever_else_comes_up(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins"
+    slow = source("await trio.sleep(0.2)")
+    write_plugin(folder, "slow", slow)
+    write_plugin(folder, "below", slow)
+    write_plugin(folder, "one", source(ask("slow")), permissions=CALLS)
+    write_plugin(folder, "two", source(ask("below")), permissions=CALLS, requires=["below"])
+    async with node_here(folder) as node:
+        assert {cell.state for cell in node.cells()} == {"running"}
+        assert {cell.crashes for cell in node.cells()} == {0}
+
+
+async def test_nothing_of_a_start_that_is_over_refuses_anything(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins"
+    later = """self.nursery.start_soon(self.later)
+
+    async def later(self):
+        await go.wait()
+        await self.safely("b")
+"""
+    write_plugin(folder, "a", "go = trio.Event()\n" + source(later), permissions=CALLS)
+    write_plugin(folder, "b", source("await trio.sleep(0.3)"), requires=["a"])
+    async with node_here(folder, settled=False) as node:
+        await until(lambda: node.registry.cell("a").state == "running")
+        assert node.registry.cell("b").state != "running"
+        module_of("a").go.set()
+        await until(lambda: module_of("a").said)
+        assert module_of("a").said == ["stepped"]
+        await trio.lowlevel.checkpoint()
