@@ -2,7 +2,7 @@
 
 C code that does not let go of Python's lock stops every thread of the process, and a watchdog with
 them. A POSIX timer needs none: its signal is noticed by C code that looks for signals, as regular
-expressions do. Python has no name for it (``setitimer`` knows three signals only), so libc is asked.
+expressions do. Python has no name for it (``setitimer`` knows three signals only): libc is asked.
 """
 
 from __future__ import annotations
