@@ -292,6 +292,7 @@ class Incarnation:
         if self._has_crashed():
             return  # between its taking and now: it goes back into the queue
         message.begun = True
+        message.task, message.background = trio.lowlevel.current_task(), self._nursery
         self._cell.recent.append(
             (
                 trio.current_time(),

@@ -42,6 +42,7 @@ class Message:
     """
 
     __slots__ = (
+        "background",
         "begun",
         "cancelled_at",
         "cancelled_by",
@@ -65,6 +66,7 @@ class Message:
         "stashed",
         "system",
         "taken",
+        "task",
     )
 
     def __init__(
@@ -112,6 +114,10 @@ class Message:
         """Whether its handler was called. Taken and not begun, it can go back into the queue."""
         self.fate: Fate | None = None
         """None until settled; written by the mailbox alone, once."""
+        self.task: trio.lowlevel.Task | None = None
+        """Trio's task that runs its handler, or waits for it; None before that."""
+        self.background: trio.Nursery | None = None
+        """The nursery of the incarnation that has it in hand: no handler waits for its tasks."""
         self.scope: trio.CancelScope | None = None
         """The handler's cancel scope while the message is in hand, else None."""
         self.cancelled_by: Literal["", "caller", "stop"] = ""
@@ -154,9 +160,20 @@ current_message: contextvars.ContextVar[Message | None] = contextvars.ContextVar
 
 
 def in_hand() -> Message | None:
-    """The message this code works for, or None outside a handler or after its end."""
+    """The message this code works for; None outside a handler, after its end, and in a background
+    task: whoever waits for the message does not wait for that."""
     message = current_message.get()
-    return message if message is not None and message.fate is None else None
+    if message is None or message.fate is not None:
+        return None
+    if message.task is None:
+        return message
+    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+    while task is not None and task is not message.task:
+        nursery = task.parent_nursery
+        if nursery is message.background:
+            return None
+        task = None if nursery is None else nursery.parent_task
+    return message  # the last task is another's that works for it: that of an asyncio loop
 
 
 def remaining(timeout: float, now: float) -> float:

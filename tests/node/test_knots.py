@@ -1,10 +1,11 @@
-"""Starts that would wait for one another are refused at once, with the path and the reason."""
+"""Asks that would wait for themselves are refused at once, with the path: of plugins that run, and
+of plugins that start."""
 
 from pathlib import Path
 
 import pytest
 import trio
-from node_world import module_of, node_here, until, write_plugin
+from node_world import client_of, module_of, node_here, until, write_plugin
 
 from nexus_actors.node import Node
 
@@ -173,3 +174,94 @@ async def test_nothing_of_a_start_that_is_over_refuses_anything(tmp_path: Path) 
         await until(lambda: module_of("a").said)
         assert module_of("a").said == ["stepped"]
         await trio.lowlevel.checkpoint()
+
+
+# -- plugins that run ------------------------------------------------------------------------------
+
+RING = """
+said = []
+
+
+class P(Plugin):
+    @get("/{name}/around")
+    async def around(self):
+        return await self.pass_on(0)
+
+    async def pass_on(self, count):
+        if count > 9:
+            return "around ten times"
+        return await self.get_plugin("{next}").pass_on(count + 1)
+
+    async def step(self):
+        return "stepped"
+
+    @post("/{name}/emit")
+    async def emit(self):
+        await self.emit_event("ring", {{"count": 0}})
+        return {{}}
+
+    @event_handler("ring")
+    async def on_ring(self, event):
+        if event.source != self.name:
+            said.append(await self.get_plugin(event.source).step())
+
+    @post("/{name}/background")
+    async def background(self):
+        self.nursery.start_soon(self.later)
+        await trio.sleep(0.2)
+        return {{}}
+
+    async def later(self):
+        said.append(await self.get_plugin("{name}").step())
+"""
+
+
+def write_ring(folder: Path, names: str, **manifest: object) -> None:
+    for name, after in zip(names, names[1:] + names[0], strict=True):
+        write_plugin(
+            folder,
+            name,
+            RING.format(name=name, next=after),
+            permissions=["plugins:call", "events:emit", "events:subscribe"],
+            **manifest,
+        )
+
+
+@pytest.mark.parametrize("concurrency", [1, 50])
+@pytest.mark.parametrize("names", ["a", "ab", "abc"])
+async def test_an_ask_that_comes_back_into_its_own_chain_is_refused_with_the_path(
+    tmp_path: Path, names: str, concurrency: int
+) -> None:
+    write_ring(tmp_path / "plugins", names, concurrency=concurrency)
+    async with node_here(tmp_path / "plugins") as node, client_of(node) as client:
+        with trio.fail_after(3):
+            answer = await client.get("/a/around")
+        assert answer.status_code == 508
+        assert f"this ask would wait for itself: {' > '.join(names)} > a" in answer.text
+        for cell in node.cells():
+            assert (cell.state, cell.crashes, cell.faults) == ("running", 0, 0)
+
+
+@pytest.mark.parametrize("concurrency", [1, 50])
+async def test_an_event_ends_the_chain_for_nobody_waits_for_it(
+    tmp_path: Path, concurrency: int
+) -> None:
+    write_ring(tmp_path / "plugins", "ab", concurrency=concurrency)
+    async with node_here(tmp_path / "plugins") as node, client_of(node) as client:
+        # b asks back the plugin that emitted while it had a request in hand
+        assert (await client.post("/a/emit")).status_code == 200
+        await until(lambda: module_of("b").said, 4)
+        assert module_of("b").said == ["stepped"]
+        assert len(node.dead_letters) == 0
+
+
+@pytest.mark.parametrize("concurrency", [1, 50])
+async def test_a_background_task_of_a_handler_may_ask_its_own_plugin(
+    tmp_path: Path, concurrency: int
+) -> None:
+    write_ring(tmp_path / "plugins", "a", concurrency=concurrency)
+    async with node_here(tmp_path / "plugins") as node, client_of(node) as client:
+        assert (await client.post("/a/background")).status_code == 200
+        await until(lambda: module_of("a").said, 4)
+        assert module_of("a").said == ["stepped"]
+        assert node.registry.cell("a").crashes == 0
