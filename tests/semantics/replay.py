@@ -24,6 +24,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import supervisors as ours
 
 Json = Any
+Handle = ours.Child | None  # the root is nobody's child
 compare = runpy.run_path(str(Path(__file__).with_name("compare.py")))["compare"]
 
 PATIENCE = 1e6  # seconds of mocked time; nothing in a scenario takes so long unless it hangs
@@ -50,8 +51,7 @@ class Turns:
     async def wait(self, process: Process) -> None:
         with trio.CancelScope(shield=True):
             while True:
-                if self.ran == 0:
-                    self.go = process is self.order[0]
+                self.go = self.go if self.ran else process is self.order[0]
                 self.ran = (self.ran + 1) % len(self.order)
                 if self.go:
                     return
@@ -61,8 +61,8 @@ class Turns:
 class Process:
     """A process of the scenario: one that has started successfully."""
 
-    def __init__(self, path: str, n: int, child: ours.Child | None) -> None:
-        self.path, self.n, self.child = path, n, child  # the root is nobody's child
+    def __init__(self, path: str, n: int, child: Handle) -> None:
+        self.path, self.n, self.child = path, n, child
         self.ended: Json = None  # the reason, as a term
         self.wake = trio.Event()
         self.command: ours.ExitReason | None = None
@@ -79,7 +79,7 @@ class Replay:
         self.behave: dict[str, Json] = dict(scenario.get("behave", {}))
         self.count: Counter[str] = Counter()
         self.latest: dict[str, Process] = {}
-        self.by_child: dict[ours.Child | None, Process] = {}
+        self.by_child: dict[Handle, Process] = {}
         self.root_ref: ours.SupervisorRef | None = None
         self.held: dict[str, trio.Event] = {}
         self.stopping = 0  # workers that were asked to stop and have not ended
@@ -91,9 +91,7 @@ class Replay:
 
     # Specs
 
-    def supervisor(
-        self, path: str, given: Json, child: ours.Child | None = None
-    ) -> ours.Supervisor:
+    def supervisor(self, path: str, given: Json, child: Handle = None) -> ours.Supervisor:
         def init() -> object:
             if given.get("init") == "raise":
                 raise RuntimeError("boom")
@@ -160,7 +158,7 @@ class Replay:
         child = process and process.child
         return child.supervisor if child else self.root_ref if process else None
 
-    def begin(self, path: str, child: ours.Child | None) -> Process:
+    def begin(self, path: str, child: Handle) -> Process:
         self.count[path] += 1
         process = Process(path, self.count[path], child)
         self.latest[path] = self.by_child[child] = process
@@ -267,32 +265,27 @@ class Replay:
     async def step(self, step: Json) -> Json:
         result: Json = "ok"
         match step["op"]:
-            case "exit":
-                result = self.end([step["child"]], step["how"])
-            case "exit_many":
-                result = self.end(step["children"], step["how"])
+            case "exit" | "exit_many":
+                result = self.end(step.get("children") or [step["child"]], step["how"])
             case "script":
                 self.scripts[step["child"]] = deque(step["starts"])
             case "behave":
                 self.behave[step["child"]] = step["on_shutdown"]
             case "release" if step["child"] in self.held:
                 self.held[step["child"]].set()
-            case "release":
-                result = "not_held"
             case "sleep":
                 await trio.sleep(step["ms"] / 1000)
             case "stop" if self.root_ref is not None and self.root_ref.is_alive:
                 self.nursery.start_soon(self.root_ref.stop)
-            case "stop":
-                result = "not_running"
+            case "release" | "stop":
+                result = "not_held" if step["op"] == "release" else "not_running"
             case _:
                 return await self.call(step)
         await self.quiet()
         return result
 
     def end(self, paths: list[str], how: str) -> str:
-        processes = [self.latest[path] for path in paths if path in self.latest]
-        processes = [process for process in processes if not process.ended]
+        processes = [p for path in paths if (p := self.latest.get(path)) and not p.ended]
         turns = Turns([process for process in processes if self.ref(process) is None])
         for process in processes:
             process.turns = turns
@@ -313,10 +306,8 @@ class Replay:
         async def ask() -> None:
             try:
                 answer = self.plain(await self.ask(ref, step["op"], step))
-            except ours.NoProc as exc:
-                answer = ["exit", self.plain(exc.term)]
             except ours.SupervisorError as exc:
-                answer = ["error", self.plain(exc.term)]
+                answer = ["exit" if isinstance(exc, ours.NoProc) else "error", self.plain(exc.term)]
             answers.append(answer)
             if self.number != number:
                 self.late.append([number, answer])
@@ -366,11 +357,14 @@ def milliseconds(seconds: Json) -> Json:
     return round(seconds * 1000) if type(seconds) in (int, float) else seconds
 
 
-def differences(name: str, scenario: Json) -> list[str]:
+def differences(name: str, line: str) -> list[str]:
     """Where a replay of the scenario differs from its trace; that it cannot be replayed, too."""
     try:
+        scenario = json.loads(line)
         trace = trio.run(Replay(scenario).run, clock=MockClock(autojump_threshold=0))
         found = compare(scenario, trace)
+    except json.JSONDecodeError as exc:
+        return [f"{name} is no JSON: {exc}"]
     except Exception:  # noqa: BLE001 - a boundary: the other scenarios are replayed all the same
         return [f"{name} could not be replayed:\n{traceback.format_exc()}"]
     steps = ["the start", *map(json.dumps, scenario["steps"])]
@@ -383,15 +377,22 @@ def differences(name: str, scenario: Json) -> list[str]:
 
 def main(files: list[str]) -> int:
     """Replay the scenarios of these files; print the differences and how many agree."""
-    lines = [line for file in files for line in Path(file).read_text().splitlines()]
-    scenarios = [json.loads(line) for line in lines if line.strip()]
-    agree = 0
-    for number, scenario in enumerate(scenarios, 1):
-        words = differences(f"scenario {number}", scenario)
+    if not files:
+        print("usage: python -m tests.semantics.replay FILE...", file=sys.stderr)
+        return 2
+    lines, unread, agree = [], 0, 0
+    for file in files:
+        try:
+            lines += [line for line in Path(file).read_text("utf-8").split("\n") if line.strip()]
+        except (OSError, ValueError) as exc:
+            unread += 1
+            print(f"{file} cannot be read: {exc}")
+    for number, line in enumerate(lines, 1):
+        words = differences(f"scenario {number}", line)
         agree += not words
-        print("".join(f"{line}\n" for line in words), end="")
-    print(f"{agree} of {len(scenarios)} agree")
-    return 0 if agree == len(scenarios) else 1
+        print("".join(f"{each}\n" for each in words), end="")
+    print(f"{agree} of {len(lines)} agree")
+    return 0 if agree == len(lines) and not unread else 1
 
 
 if __name__ == "__main__":

@@ -55,3 +55,29 @@ def test_the_table_in_the_docs_has_every_family_with_its_count():
     assert {family: (of, agree) for family, of, agree in rows} == {
         family: (count, count) for family, count in counted.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda file: None, "cannot be read: [Errno 2] No such file"),
+        (lambda file: file.mkdir(), "cannot be read: [Errno 21] Is a directory"),
+        (lambda file: file.write_bytes(b"\xff\xfe"), "cannot be read: 'utf-8' codec can't decode"),
+        (lambda file: file.write_bytes(b"{"), "is no JSON: "),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_replayed(tmp_path, make, words):
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_text((HERE / "scenarios.jsonl").read_text().splitlines()[0])
+    make(bad)
+    done = replay(bad, good)
+    first, last = done.stdout.splitlines()
+    assert first.startswith((f"{bad} {words}", f"scenario 1 {words}"))
+    assert last == ("1 of 2 agree" if "JSON" in words else "1 of 1 agree")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_without_a_file_it_says_how_it_is_used():
+    done = replay()
+    assert done.stderr == "usage: python -m tests.semantics.replay FILE...\n"
+    assert (done.returncode, done.stdout) == (2, "")
