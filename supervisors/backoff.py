@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 
 import attrs
 
@@ -60,7 +61,7 @@ _TINY = math.ulp(0.0)  # the least number above 0
 
 def _is_number(value: object) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)  # type: ignore[arg-type]
+    return is_number and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def pause(backoff: Backoff | None, tries: int, rng: random.Random) -> float:

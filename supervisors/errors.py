@@ -121,12 +121,20 @@ class AlreadyStarted(SupervisorError):
         return ("already_started", self.child)
 
 
+def shown(value: object) -> str:
+    """The ``repr`` of anybody's object; its type in place of one that cannot be made."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a boundary: a repr may raise anything
+        return f"<a {type(value).__name__} that cannot be shown>"
+
+
 class _AboutChild(SupervisorError):
     _term = ""
     _words = ""
 
     def __init__(self, id: object) -> None:
-        super().__init__(self._words.format(id=id))
+        super().__init__(self._words.format(id=shown(id)))
         self.id = id
 
     @property
@@ -138,28 +146,28 @@ class AlreadyPresent(_AboutChild):
     """A spec with that id is there, but it does not run: ``restart_child`` or ``delete_child``."""
 
     _term = "already_present"
-    _words = "there is a spec for {id!r} that is not running: restart_child() or delete_child() it"
+    _words = "there is a spec for {id} that is not running: restart_child() or delete_child() it"
 
 
 class NotFound(_AboutChild):
     """The supervisor has no such child."""
 
     _term = "not_found"
-    _words = "there is no child {id!r}"
+    _words = "there is no child {id}"
 
 
 class Running(_AboutChild):
     """The child is running: ``terminate_child`` it first."""
 
     _term = "running"
-    _words = "child {id!r} is running: terminate_child() it first"
+    _words = "child {id} is running: terminate_child() it first"
 
 
 class Restarting(_AboutChild):
     """The supervisor is about to try to restart the child: ``terminate_child`` cancels that."""
 
     _term = "restarting"
-    _words = "child {id!r} is waiting to be restarted: terminate_child() cancels that"
+    _words = "child {id} is waiting to be restarted: terminate_child() cancels that"
 
 
 class NotForPools(_AboutChild):
@@ -167,6 +175,6 @@ class NotForPools(_AboutChild):
 
     _term = "simple_one_for_one"
     _words = (
-        "{id!r}: the children of a simple_one_for_one supervisor have no ids of their own; "
+        "{id}: the children of a simple_one_for_one supervisor have no ids of their own; "
         "terminate_child() takes the handle that start_child() gave"
     )

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, cast
 
 import attrs
 
-from .errors import InvalidSpec, SpecFault
+from .errors import InvalidSpec, SpecFault, shown
 from .strategy import AutoShutdown, Restart, Strategy
 
 __all__ = ["ChildSpec", "Flags", "check_children", "check_childspec", "check_flags"]
@@ -104,11 +104,14 @@ def check_childspec(
         if hasattr(spec, "as_child"):
             words += "; a Supervisor's is supervisor.as_child(id)"
         return [SpecFault(where or "child spec", ("invalid_child_spec", spec), words)]
-    found = _Faults(where or f"child {spec.get('id', '?')!r}")
+    found = _Faults(where or f"child {shown(spec.get('id', '?'))}")
     if "id" not in spec:
         found.add("missing_id", "'id' is missing")
     elif not _hashable(spec["id"]):
-        found.add(("invalid_id", spec["id"]), f"'id' must be hashable, not {spec['id']!r}")
+        found.add(
+            ("invalid_id", spec["id"]),
+            f"'id' must be hashable and have words, not {shown(spec['id'])}",
+        )
     if "start" not in spec:
         found.add("missing_start", "'start' is missing")
     elif not callable(spec["start"]):
@@ -232,7 +235,8 @@ def _id_of(spec: object) -> Hashable:
 def _hashable(value: object) -> bool:
     try:
         hash(value)
-    except TypeError:
+        f"{value} {value!r}"
+    except Exception:  # noqa: BLE001 - a boundary: an id is anybody's object, and may raise anything
         return False
     return True
 

@@ -13,9 +13,11 @@ from .errors import (
     NotFound,
     Restarting,
     Running,
+    SpecFault,
     StartFailed,
+    SupervisorError,
 )
-from .exits import FailedToStart
+from .exits import FailedToStart, error
 from .loop import Loop, Slot
 from .spec import ChildSpec, check_childspec
 from .strategy import affected, vanishes
@@ -74,7 +76,7 @@ class StaticLoop(Loop):
     def _find(self, id: object) -> Slot:
         try:
             slot = self._slots.get(id)
-        except TypeError:  # unhashable, so no id
+        except Exception:  # noqa: BLE001 - a boundary: what cannot be hashed or compared is no id
             slot = None
         if slot is None:
             raise NotFound(id)
@@ -88,13 +90,23 @@ class StaticLoop(Loop):
             raise Running(id)
         return slot
 
-    async def _call_start_child(self, *args: object) -> Child | None:
-        given = args[0] if len(args) == 1 else args
+    def _checked(self, given: object) -> ChildSpec:
         faults = check_childspec(given, self.flags.auto_shutdown)
         if faults:
             raise InvalidSpec(faults)
-        spec = given if isinstance(given, ChildSpec) else ChildSpec(**cast("dict[str, Any]", given))
-        present = self._slots.get(spec.id)
+        return given if isinstance(given, ChildSpec) else ChildSpec(**cast("dict[str, Any]", given))
+
+    async def _call_start_child(self, *args: object) -> Child | None:
+        given = args[0] if len(args) == 1 else args
+        try:
+            spec = self._checked(given)
+            present = self._slots.get(spec.id)
+        except SupervisorError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - a boundary: what is given may raise when looked at
+            words = f"it cannot be checked: {error(exc)}"
+            fault = SpecFault("child spec", ("invalid_child_spec", given), words)
+            raise InvalidSpec([fault]) from None
         if present is not None:
             if present.child is not None:
                 raise AlreadyStarted(present.child)

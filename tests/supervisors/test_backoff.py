@@ -15,7 +15,7 @@ class Fixed(random.Random):
         self.side = side
 
     def uniform(self, a: float, b: float) -> float:
-        return self.side * b
+        return {-1: a, 0: (a + b) / 2, 1: b}[self.side]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,8 @@ def test_jitter_spreads_a_pause_to_both_sides(side, expected):
         ("reset_after", -1),
         ("reset_after", "soon"),
         ("first", True),
+        ("maximum", float("nan")),
+        ("first", 10**400),
     ],
 )
 def test_a_number_out_of_range_is_refused_by_name(field, value):

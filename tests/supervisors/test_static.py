@@ -60,6 +60,62 @@ async def test_a_child_that_has_died_is_not_active_though_nothing_was_done_about
     assert troupe.running == {"a", "b"}
 
 
+class Odd:
+    """An object that cannot be hashed, compared, named or shown."""
+
+    def __init__(self, *what):
+        self.what = what
+
+    def _may(self, what):
+        if what in self.what:
+            raise ValueError(f"no {what}")
+
+    def __hash__(self):
+        self._may("hash")
+        return hash("a")
+
+    def __eq__(self, other):
+        self._may("eq")
+        return self is other
+
+    def __str__(self):
+        self._may("str")
+        return "odd"
+
+    def __repr__(self):
+        self._may("repr")
+        return "Odd"
+
+
+@pytest.mark.parametrize("what", [["hash"], ["hash", "repr"], ["str"], ["repr"]], ids="+".join)
+async def test_an_id_that_raises_is_a_fault_of_the_spec(troupe, run, what):
+    ref = await run(troupe.supervisor("a"))
+    with pytest.raises(InvalidSpec, match="'id' must be hashable and have words, not "):
+        await ref.start_child({"id": Odd(*what), "start": troupe.play})
+    assert await rows(ref) == [("a", 1)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"id": Odd("eq")}, {"restart": Odd("eq")}, {"args": Odd("repr")}, {Odd("repr"): 1}],
+    ids=["id", "restart", "args", "key"],
+)
+async def test_a_spec_that_raises_when_it_is_checked_is_refused(troupe, run, fields):
+    ref = await run(troupe.supervisor("a"))
+    with pytest.raises(InvalidSpec, match="it cannot be checked: ValueError: no "):
+        await ref.start_child({"id": "b", "start": troupe.play} | fields)
+    assert await rows(ref) == [("a", 1)]
+
+
+@pytest.mark.parametrize("what", [["hash"], ["eq"], ["repr"]], ids="+".join)
+@pytest.mark.parametrize("op", ["terminate_child", "restart_child", "get_childspec"])
+async def test_an_id_that_raises_is_not_found(troupe, run, op, what):
+    ref = await run(troupe.supervisor("a"))
+    with pytest.raises(NotFound):
+        await getattr(ref, op)(Odd(*what))
+    assert ref.is_alive
+
+
 class TestStartChild:
     async def test_it_comes_last_and_gives_its_handle(self, troupe, run):
         ref = await run(troupe.supervisor("a"))
