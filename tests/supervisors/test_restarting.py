@@ -203,6 +203,26 @@ async def test_auto_shutdown_by_its_flag(troupe, run, auto_shutdown, first_ends,
         assert ref.is_alive is second_ends
 
 
+async def test_a_significant_child_that_waits_to_be_restarted_has_not_ended(troupe, run):
+    fields = {"restart": "transient", "significant": True}
+    ref = await run(
+        troupe.supervisor(
+            troupe.spec("a", **fields),
+            troupe.spec("b", **fields),
+            auto_shutdown="all_significant",
+            intensity=9,
+            backoff=Backoff(first=10, jitter=0),
+        )
+    )
+    await troupe.end("a", "crash")
+    await troupe.end("a", "crash")
+    await troupe.end("b", "normal")
+    assert ref.is_alive
+    await trio.sleep(10.1)
+    await troupe.end("a", "normal")
+    assert ref.reason == SHUTDOWN
+
+
 async def test_auto_shutdown_needs_an_ending_of_its_own(troupe, run):
     ref = await run(
         troupe.supervisor(
