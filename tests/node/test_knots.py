@@ -153,7 +153,7 @@ async def test_a_start_may_ask_whom_it_requires_and_whoever_else_comes_up(tmp_pa
     write_plugin(folder, "one", source(ask("slow")), permissions=CALLS)
     write_plugin(folder, "two", source(ask("below")), permissions=CALLS, requires=["below"])
     async with node_here(folder) as node:
-        assert {cell.state for cell in node.cells()} == {"running"}
+        await until(lambda: {cell.state for cell in node.cells()} == {"running"})
         assert {cell.crashes for cell in node.cells()} == {0}
 
 

@@ -203,7 +203,10 @@ async def test_a_second_signal_ends_the_node_at_once(tmp_path: Path) -> None:
         assert "Traceback" not in node.stderr
 
 
-async def test_a_signal_while_plugins_still_start_ends_the_node_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_signal_while_plugins_still_start_ends_the_node_too(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     write_plugin(
         tmp_path / "plugins",
         "late",
@@ -216,8 +219,8 @@ async def test_a_signal_while_plugins_still_start_ends_the_node_too(tmp_path: Pa
     )
     async with node_process(tmp_path, wait=False) as node:
         await until(lambda: "initializing" in node.stderr)
-        node.signal(signal.SIGINT)
-        assert await node.wait_exit(10) == 0, node.stderr
+        node.signal(number)
+        assert await node.wait_exit(10) == code, node.stderr
         assert "Traceback" not in node.stderr
 
 
