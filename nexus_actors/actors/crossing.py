@@ -26,6 +26,7 @@ import enum
 import fractions
 import ipaddress
 import pathlib
+import reprlib
 import uuid
 import zoneinfo
 from collections.abc import Callable
@@ -174,12 +175,21 @@ def _as_it_is(value: Any, memo: _Memo, depth: int) -> Any:
     return value
 
 
-def _step(value: Any, memo: _Memo, depth: int, step: str) -> Any:
-    """Copy one item of a container; a refusal learns on its way up where the item was."""
+def _step(value: Any, memo: _Memo, depth: int, step: str = "") -> Any:
+    """Copy one item of a container; a refusal learns on its way up where the item was: at ``step``,
+    or, in a set or as a key, by what it looks like."""
     try:
         return _copy(value, memo, depth)
     except _Refused as refused:
-        refused.path.append(step)
+        refused.path.append(step or f"{{{_short(value)}}}")
+        raise
+
+
+def _step_key(key: Any, memo: _Memo, depth: int) -> Any:
+    try:
+        return _copy(key, memo, depth)
+    except _Refused as refused:
+        refused.path.append(f"{{key {_short(key)}}}")
         raise
 
 
@@ -187,7 +197,7 @@ def _copy_dict(value: dict[Any, Any], memo: _Memo, depth: int) -> dict[Any, Any]
     copied: dict[Any, Any] = {}
     for key, item in value.items():
         if type(key) is not str:
-            key = _step(key, memo, depth, f"{{key {_short(key)}}}")
+            key = _step_key(key, memo, depth)
         if type(item) not in _PLAIN:
             try:
                 item = _copy(item, memo, depth)
@@ -212,11 +222,11 @@ def _copy_items(value: Any, memo: _Memo, depth: int) -> list[Any]:
 
 
 def _copy_set(value: set[Any], memo: _Memo, depth: int) -> set[Any]:
-    return {_step(item, memo, depth, f"{{{_short(item)}}}") for item in value}
+    return {_step(item, memo, depth) for item in value}
 
 
 def _copy_frozenset(value: frozenset[Any], memo: _Memo, depth: int) -> frozenset[Any]:
-    copied = [_step(item, memo, depth, f"{{{_short(item)}}}") for item in value]
+    copied = [_step(item, memo, depth) for item in value]
     return value if _same(value, copied) else frozenset(copied)
 
 
@@ -229,6 +239,7 @@ def _copy_tuple(value: tuple[Any, ...], memo: _Memo, depth: int) -> tuple[Any, .
 
 def _copy_fields(names: tuple[str, ...], rebuild: Callable[[Any, dict[str, Any]], Any]) -> _Copier:
     """A copier for one frozen class: the object itself unless a field holds something to copy."""
+    fields = frozenset(names)
 
     def copier(value: Any, memo: _Memo, depth: int) -> Any:
         changed: dict[str, Any] = {}
@@ -239,7 +250,10 @@ def _copy_fields(names: tuple[str, ...], rebuild: Callable[[Any, dict[str, Any]]
             copied = _step(item, memo, depth, f".{name}")
             if copied is not item:
                 changed[name] = copied
-        return rebuild(value, changed) if changed else value
+        own = getattr(value, "__dict__", _NOTHING)
+        if changed or not own.keys() <= fields:  # what it has cached is not for the receiver
+            return rebuild(value, changed)
+        return value
 
     return copier
 
@@ -250,6 +264,19 @@ def _rebuild(value: Any, changed: dict[str, Any]) -> Any:
     for name, item in changed.items():
         object.__setattr__(twin, name, item)
     return twin
+
+
+def _rebuild_bare(names: tuple[str, ...]) -> Callable[[Any, dict[str, Any]], Any]:
+    """The same for a class whose objects have a ``__dict__``: fields, and nothing else of it."""
+
+    def rebuild(value: Any, changed: dict[str, Any]) -> Any:
+        twin = _rebuild(value, changed)
+        for name in [*vars(twin)]:
+            if name not in names:
+                object.__delattr__(twin, name)
+        return twin
+
+    return rebuild
 
 
 def _rebuild_struct(value: Any, changed: dict[str, Any]) -> Any:
@@ -265,7 +292,8 @@ def _is(one: object, other: object) -> bool:
 
 
 def _short(value: object) -> str:
-    words = repr(value)
+    # reprlib: an object whose __repr__ raises is still refused in words
+    words = reprlib.repr(value)
     return words if len(words) <= 40 else words[:37] + "..."
 
 
@@ -295,6 +323,16 @@ def _copier(kind: type) -> _Copier:
     return known
 
 
+_NOTHING: dict[str, Any] = {}
+_BUILTINS = (dict, list, set, frozenset, tuple, str, bytes, bytearray, int, float)
+
+
+def _copy_class(kind: type, names: tuple[str, ...]) -> _Copier:
+    if issubclass(kind, _BUILTINS):  # its items are in no field
+        raise _refusal(kind)
+    return _copy_fields(names, _rebuild_bare(names) if kind.__dictoffset__ else _rebuild)
+
+
 def _learn(kind: type) -> _Copier:
     if issubclass(kind, _PLAIN_FAMILIES):
         return _as_it_is
@@ -306,13 +344,15 @@ def _learn(kind: type) -> _Copier:
         raise _refusal(kind)
     if attrs.has(kind):
         if kind.__setattr__ is _FROZEN_SETATTR:
-            return _copy_fields(tuple(field.name for field in attrs.fields(kind)), _rebuild)
+            if "__attrs_attrs__" not in vars(kind):
+                raise _refusal(kind, "it has only inherited @attrs.frozen: decorate it too")
+            return _copy_class(kind, tuple(field.name for field in attrs.fields(kind)))
         raise _refusal(kind, "make it frozen: @attrs.frozen")
     if "__dataclass_params__" in vars(kind):
         if vars(kind)["__dataclass_params__"].frozen:
-            return _copy_fields(tuple(f.name for f in dataclasses.fields(kind)), _rebuild)  # type: ignore[arg-type]
+            return _copy_class(kind, tuple(f.name for f in dataclasses.fields(kind)))  # type: ignore[arg-type]
         raise _refusal(kind, "make it frozen: @dataclass(frozen=True)")
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+    if issubclass(kind, tuple) and hasattr(kind, "_fields") and not kind.__dictoffset__:
         return _copy_tuple
     raise _refusal(kind)
 

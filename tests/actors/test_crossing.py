@@ -6,6 +6,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import gc
 import ipaddress
 import pathlib
@@ -211,6 +212,100 @@ def test_anything_else_is_refused_with_its_type_and_what_to_send_instead(value, 
     assert fix in str(caught.value)
     with pytest.raises(CannotCross):
         check(value)
+
+
+@attrs.frozen
+class FrozenDict(dict):
+    id: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenList(list):
+    id: int = 1
+
+
+class Undecorated(Order):
+    pass
+
+
+class UndecoratedInvoice(Invoice):
+    pass
+
+
+class OpenPoint(Point):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "fix"),
+    [
+        (FrozenDict(1), "send dict(...)"),
+        (FrozenList(1), "send list(...)"),
+        (Undecorated(1), "decorate it too"),
+        (UndecoratedInvoice(1), "send plain values"),
+        (OpenPoint(1, 2), "send dict(...) or tuple(...)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_frozen_class_that_can_hold_more_than_its_fields_is_refused(value, fix):
+    with pytest.raises(CannotCross, match="cannot cross") as caught:
+        cross([value])
+    assert fix in str(caught.value)
+
+
+class Caching:
+    @functools.cached_property
+    def cached(self):
+        return []
+
+
+@attrs.frozen(slots=False)
+class CachingOrder(Caching):
+    id: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CachingInvoice(Caching):
+    id: int
+
+
+@pytest.mark.parametrize("kind", [CachingOrder, CachingInvoice])
+def test_what_a_frozen_object_has_cached_does_not_cross(kind):
+    value = kind(1)
+    assert cross(value) is value
+    value.cached.append("mine")
+    copied = cross(value)
+    assert copied == value
+    assert copied.cached == []
+    assert value.cached == ["mine"]
+
+
+class Rude:
+    def __repr__(self):
+        raise RuntimeError("no words for me")
+
+
+@pytest.mark.parametrize("wrap", [lambda bad: {bad: 1}, lambda bad: {bad}, lambda bad: [bad]])
+def test_one_that_cannot_even_be_shown_is_refused_in_words(wrap):
+    with pytest.raises(CannotCross, match=r"data.* is of type .*Rude, which cannot cross"):
+        cross(wrap(Rude()), "data")
+
+
+def test_a_large_value_crosses_without_a_word_about_it():
+    shown = []
+
+    @attrs.frozen
+    class Loud:
+        n: int
+
+        def __repr__(self):
+            shown.append(self)
+            return "loud"
+
+    value = {Loud(n) for n in range(10_000)}
+    assert cross(value) == value
+    assert cross(dict.fromkeys(value, 1)).keys() == value
+    assert shown == []
 
 
 @pytest.mark.parametrize(
