@@ -120,6 +120,8 @@ class AsyncioCompartment:
         self._name = name
         self._queue = loop._queue_handle
         loop._queue_handle = self._guard_handle
+        self._stop_loop = loop.stop
+        loop.stop = self._refuse_stop
         loop.set_task_factory(self._make_task)
         loop.set_exception_handler(self._on_loop_error)
 
@@ -246,6 +248,17 @@ class AsyncioCompartment:
         if callback is not None and not isinstance(handle, AsyncHandle):
             handle._callback = functools.partial(_call_guarded, callback)  # type: ignore[attr-defined]
         return self._queue(handle)
+
+    def _refuse_stop(self, waiter: trio.Event | None = None) -> Any:
+        # whoever opened the loop has no owner; a loop that a plugin stops would leave its callers
+        # waiting for ever
+        owner = owner_here.get()
+        if owner is None:
+            return self._stop_loop(waiter)
+        self._crash(
+            owner, RuntimeError("it called loop.stop(): the loop it runs on is not its own")
+        )
+        return None
 
     def _look_at(self, task: asyncio.Task[Any]) -> None:
         # asyncio itself keeps this flag for "exception was never retrieved"

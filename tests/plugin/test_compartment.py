@@ -438,6 +438,15 @@ class Exits(Plugin):
     async def on_exit(self, event):
         raise self.error
 
+    @event_handler("stop-loop")
+    async def on_stop_loop(self, event):
+        asyncio.get_running_loop().stop()
+
+    @event_handler("stop-loop-later")
+    async def on_stop_loop_later(self, event):
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.stop)
+
     @event_handler("exit-in-task")
     async def on_exit_in_task(self, event):
         self.task = asyncio.create_task(self.exit_in_request("later"))
@@ -464,4 +473,16 @@ async def test_an_asyncio_plugin_that_would_end_the_process_is_crashed_and_comes
         else:
             nest.emit(where)
         await nest.until(lambda: Exits.starts == 2 and nest.cell("exits").state == "running")
+        assert await nest.proxy("helper").double(2) == 4
+
+
+@pytest.mark.parametrize("where", ["stop-loop", "stop-loop-later"])
+async def test_an_asyncio_plugin_that_stops_its_loop_is_crashed_and_comes_back(
+    run_plugins, autojump_clock, monkeypatch, where
+):
+    monkeypatch.setattr(Exits, "starts", 0)
+    async with run_plugins(Exits, Helper) as nest:
+        nest.emit(where)
+        with trio.fail_after(30):
+            await nest.until(lambda: Exits.starts == 2 and nest.cell("exits").state == "running")
         assert await nest.proxy("helper").double(2) == 4
