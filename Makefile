@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& command -v $$python && break; done)
 
-.PHONY: run test check format setup clean help
+.PHONY: run test check soak format setup clean help
 
 run: $(STAMP)  ## a running node with the shipped plugins, on http://127.0.0.1:8000
 	$(BIN)/nexus run
@@ -23,6 +23,9 @@ check: $(STAMP)  ## style, types, layers, the shipped plugins
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/nexus check plugins
+
+soak: $(STAMP)  ## the tests of faults, a hundred rounds each
+	NEXUS_SOAK_ROUNDS=100 $(BIN)/python -m pytest tests/faults
 
 format: $(STAMP)  ## write it as `make check` wants it
 	$(BIN)/ruff check --fix --quiet .
