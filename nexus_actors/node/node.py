@@ -24,8 +24,9 @@ import attrs
 import trio
 
 from nexus_actors import log
-from nexus_actors.actors import ActorCell, Address, DeadLetters, Kernel, Proxy, Registry
+from nexus_actors.actors import ActorCell, Address, Call, DeadLetters, Kernel, Proxy, Registry
 from nexus_actors.actors.groups import Groups
+from nexus_actors.actors.handling import Handlers
 from nexus_actors.actors.proxy import ANY_METHOD
 from nexus_actors.config import Settings
 from nexus_actors.database import Database, DatabaseAdapter
@@ -324,6 +325,8 @@ class Node:
             overflow=manifest.mailbox.overflow,
         )
         cell.methods = plugin.catalogue.methods
+        # what else is told or asked is refused to its sender: it would be a fault, or even a crash
+        cell.handlers = Handlers({Call: "call"})
         address = Address(cell)
         routes = routes_of(plugin, lambda entry: PluginEndpoint(address, entry, manifest.on_error))
         faults = self.router.check(routes)

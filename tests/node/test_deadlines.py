@@ -15,7 +15,8 @@ import trio
 from node_world import client_of, module_of, node_here, until, write_plugin
 
 from nexus_actors.actors import Proxy
-from nexus_actors.errors import ActorRestarted, ActorStopped, AskTimeout
+from nexus_actors.actors.handling import NotHandled
+from nexus_actors.errors import ActorRestarted, ActorStopped, AskTimeout, NoSuchActor
 from nexus_actors.node import Node
 from nexus_actors.testing import postgres
 
@@ -324,3 +325,32 @@ async def test_whoever_asked_a_plugin_that_goes_away_learns_it_at_once(
             assert when["quick"] - went < 0.45
         await until(lambda: not cell.in_hand)
         check_account(node, "callee")
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+CALM = """
+class P(Plugin):
+    async def other(self, name):
+        return self.get_plugin(name)
+"""
+
+
+async def test_what_a_plugin_does_not_handle_is_refused_to_its_sender(tmp_path: Path) -> None:
+    write_plugin(tmp_path / "plugins", "calm", CALM)
+    async with node_here(tmp_path / "plugins") as node:
+        address = node.registry.address("calm")
+        for send in (address.tell, address.ask):
+            with pytest.raises(NotHandled, match="calm does not handle list; it handles Call"):
+                await send([1])
+        cell = node.registry.cell("calm")
+        assert (cell.crashes, cell.faults) == (0, 0)
+        assert (check_account(node, "calm").accepted, check_account(node, "calm").refused) == (0, 2)
+
+
+async def test_a_wrong_name_is_told_the_nearest_and_get_plugin_is_none(tmp_path: Path) -> None:
+    write_plugin(tmp_path / "plugins", "calm", CALM, permissions=["plugins:call"])
+    async with node_here(tmp_path / "plugins") as node:
+        with pytest.raises(NoSuchActor, match="no actor is called 'clam'; did you mean 'calm'?"):
+            node.registry.address("clam")
+        assert await proxy_of(node, "calm", 5).other("clam") is None
