@@ -15,7 +15,8 @@ from node_world import write_plugin
 from stalls import LIMIT, StalledNode, stalled_node
 
 ROUNDS = int(os.environ.get("NEXUS_SOAK_ROUNDS", "3"))
-MARGIN = 1.0
+MARGIN = 1.0 if "NEXUS_SOAK_ROUNDS" in os.environ else 3.0
+"""Seconds others may be late; more where it runs beside other tests, on a machine that is busy."""
 """Seconds after the limit within which the others are served."""
 OFTEN = {"intensity": 1_000_000, "period": 1.0, "shutdown": 1.0}
 
