@@ -16,8 +16,8 @@ from stalls import LIMIT, StalledNode, stalled_node
 
 ROUNDS = int(os.environ.get("NEXUS_SOAK_ROUNDS", "3"))
 MARGIN = 1.0 if "NEXUS_SOAK_ROUNDS" in os.environ else 3.0
-"""Seconds others may be late; more where it runs beside other tests, on a machine that is busy."""
-"""Seconds after the limit within which the others are served."""
+"""Seconds after the limit within which the others are served: more beside other tests, where the
+machine is busy."""
 OFTEN = {"intensity": 1_000_000, "period": 1.0, "shutdown": 1.0}
 
 GUILTY = """

@@ -88,7 +88,7 @@ async def cost_of_a_restart(run, size):
 async def test_one_restart_among_ten_thousand_costs_what_it_costs_among_ten(run):
     few_steps, few_calls, few_bytes = await cost_of_a_restart(run, 10)
     steps, calls, bytes = await cost_of_a_restart(run, MANY)
-    # who runs first of two that are ready is chance; what grows with the children is 1,000 times more
+    # who runs first of two that are ready is chance; what grows with them is 1,000 times more
     assert steps <= few_steps + 3
     assert calls <= few_calls * 2
     assert bytes <= few_bytes + 20_000  # a list of all children takes 80,000
