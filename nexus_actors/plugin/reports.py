@@ -161,7 +161,7 @@ class Crashed(PluginReport):
     rule: str
     """What its supervisor does about that, and why."""
     restarts: int
-    """Restarts within the period, with this one."""
+    """Restarts within the period, with this one; where a pause comes before it, those so far."""
     intensity: int
     period: float
     senders: Senders
