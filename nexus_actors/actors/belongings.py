@@ -51,6 +51,8 @@ class Belongings:
         self.nursery: trio.Nursery
         """The incarnation's; set by :meth:`open`."""
         self._children: Children | None = None
+        self._first_child = trio.Lock()
+        """Held while the supervisor of the children is started, which is done once."""
         self._watches: set[Watch] = set()
         """Its interest in others, to be forgotten when it ends."""
         self._groups: set[Group] = set()
@@ -102,9 +104,11 @@ class Belongings:
             await self._children.stop(child)
 
     async def _brood(self) -> Children:
-        if self._children is None:
-            self._children = Children(self._cell.name, self._kernel)
-            await self.nursery.start(self._children.run)
+        async with self._first_child:
+            if self._children is None:
+                children = Children(self._cell.name, self._kernel)
+                await self.nursery.start(children.run)
+                self._children = children  # not before: who spawns may be cancelled meanwhile
         return self._children
 
     # -- others ----------------------------------------------------------------------------------
