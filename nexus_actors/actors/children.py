@@ -15,16 +15,19 @@ from nexus_actors.actors.cell import ActorCell
 from nexus_actors.actors.handling import Handlers
 from nexus_actors.actors.mailbox import Overflow
 from nexus_actors.actors.routing import Pool, Route, check_route
-from nexus_actors.errors import NexusError
+from nexus_actors.errors import ActorStopped, NexusError
 from supervisors import (
+    AlreadyPresent,
     Child,
     ChildSpec,
     ChildTerminated,
     GaveUp,
+    NoProc,
     NotFound,
     Report,
     Reporter,
     Supervisor,
+    SupervisorDied,
     SupervisorRef,
     log_report,
 )
@@ -82,6 +85,7 @@ class Children:
             intensity=intensity, period=period, name=owner or "system", on_report=self._told
         )
         self._ref: SupervisorRef | None = None
+        self._nursery: trio.Nursery
         self._cells: dict[str, ActorCell] = {}
         self._numbers = itertools.count(1)
         self._closing = False
@@ -94,8 +98,8 @@ class Children:
             ChildrenGaveUp: they were restarted too often.
         """
         try:
-            async with trio.open_nursery() as nursery:
-                self._ref = await nursery.start(self._supervisor.run)
+            async with trio.open_nursery() as self._nursery:
+                self._ref = await self._nursery.start(self._supervisor.run)
                 assert self._ref is not None
                 task_status.started()
                 await self._ref.wait()
@@ -136,11 +140,27 @@ class Children:
         self._cells[short] = cell
         spec = ChildSpec(short, start, restart=options.restart, shutdown=options.shutdown)
         try:
-            await self._ref.start_child(spec)
+            await self._start(spec)
+        except trio.Cancelled:
+            # its supervisor goes on with the start, and nobody would know of the child
+            cell.ending = True
+            self._nursery.start_soon(self._end, short, cell)
+            raise
+        except (NoProc, SupervisorDied):
+            self._forget(short)
+            raise ActorStopped(self._owner or "the system", "stopping") from None
         except BaseException:
             self._forget(short)
             raise
         return address
+
+    async def _start(self, spec: ChildSpec) -> None:
+        assert self._ref is not None
+        try:
+            await self._ref.start_child(spec)
+        except AlreadyPresent:  # that of one of the same name, which has ended
+            await self._ref.delete_child(spec.id)
+            await self._ref.start_child(spec)
 
     async def spawn_pool(self, plan: Plan, *, size: int, route: Route, name: str) -> Pool:
         """Start ``size`` alike, ``name-1`` to ``name-size``, and return their pool.
@@ -162,12 +182,17 @@ class Children:
         if cell is None:
             return
         cell.ending = True
+        await self._end(short, cell)
+
+    async def _end(self, short: str, cell: ActorCell) -> None:
+        assert self._ref is not None
         try:
             await self._ref.terminate_child(short)
             await self._ref.delete_child(short)
-        except NotFound:  # temporary: its spec went with it
-            pass
-        self._forget(short)
+        except (NotFound, NoProc, SupervisorDied):
+            pass  # temporary: its spec went with it; or its supervisor ends, and all with it
+        if self._cells.get(short) is cell:  # meanwhile another may have got the name
+            self._forget(short)
 
     def addresses(self) -> list[Address]:
         """All that are there, in the order of spawning."""

@@ -72,3 +72,50 @@ async def test_two_first_children_may_be_spawned_at_once(autojump_clock):
         assert sorted(names) == ["parent/worker-1", "parent/worker-2"]
 
 
+
+
+async def test_a_child_whose_spawn_was_given_up_does_not_run_on_unknown(autojump_clock):
+    async with open_system() as system:
+        parent = await system.spawn(Parent, name="parent")
+        before = trio.lowlevel.current_statistics().tasks_living
+        await parent.ask(Spawn("first"))
+        with pytest.raises(AskTimeout):
+            await parent.ask(Spawn("second"), timeout=0.5)
+        await trio.sleep(2)
+        assert [one.name for one in system.addresses()] == ["parent", "parent/first"]
+        alone = trio.lowlevel.current_statistics().tasks_living
+        assert await parent.ask(Spawn("second")) == "parent/second"
+        added = trio.lowlevel.current_statistics().tasks_living - alone
+        assert alone > before
+        assert added > 0, "the one that was given up has no task left"
+
+
+async def test_the_name_of_a_child_that_ended_is_free(autojump_clock):
+    async with open_system() as system:
+        parent = await system.spawn(Parent, name="parent")
+        await parent.ask(Spawn("worker"))
+        await system.address("parent/worker").tell(Stop())
+        await wait_all_tasks_blocked()
+        assert await parent.ask(Spawn("worker")) == "parent/worker"
+
+
+async def test_who_stops_an_actor_while_its_system_closes_is_content(autojump_clock):
+    class Slow(Worker):
+        async def cleanup(self) -> None:
+            await trio.sleep(1)
+
+    async with trio.open_nursery() as nursery:
+        async with open_system() as system:
+            first, second = await system.spawn(Slow), await system.spawn(Slow)
+            nursery.start_soon(system.stop, second)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(system.stop, first)
+
+
+async def test_who_spawns_while_the_system_has_closed_is_told_so():
+    async with open_system() as system:
+        pass
+    with pytest.raises(ActorStopped):
+        await system.spawn(Worker)
+
+
