@@ -114,6 +114,8 @@ class ActorCell:
         """The state of the present incarnation's object, by attribute."""
         self.recent: deque[tuple[float, str, str, str]] = deque(maxlen=20)
         """The messages that were begun last: when, kind, handler or type, sender."""
+        self._doomed: LinkedExit | None = None
+        """Set while it starts and one that it is linked to has ended: it will crash with this."""
         self._control: Control | None = None
         """The incarnation that is up; None between two."""
         self._watches: list[Watch] = []
@@ -179,13 +181,14 @@ class ActorCell:
     def begin(self, control: Control) -> None:
         """An incarnation is up; ``control`` reaches it."""
         self._control = control
+        if self._doomed is not None:
+            control.crash(self._doomed)
 
     def end(self, reason: ExitReason) -> None:
-        """It has ended, clean-up and all: whoever watches it is told, once."""
-        if self._control is None:
-            return
-        self._control = None
+        """It has ended, clean-up and all, or did not come up: whoever watches it is told, once."""
+        self._control = self._doomed = None
         self.mailbox.unstash()
+        self.mailbox.forget_system()  # the next incarnation watches nobody yet
         watches, self._watches = self._watches, []
         for watch in watches:
             watch.on_end(reason)
@@ -210,10 +213,12 @@ class ActorCell:
             self.notify(Exited(other, reason))
         elif reason.abnormal and self._control is not None:
             self._control.crash(LinkedExit(other.name, reason))
+        elif reason.abnormal and self.start is not None:
+            self._doomed = self._doomed or LinkedExit(other.name, reason)
 
     def notify(self, payload: Any) -> None:
         """Put a system message into its mailbox; where it is going itself, nothing happens."""
-        if self.state in _TAKES and self.is_up:
+        if self.state in _TAKES and (self.is_up or self.start is not None):
             self.offer(Message("tell", payload, system=True, handle_timeout=60.0))
 
     def pause(self, paused: bool) -> None:

@@ -56,8 +56,8 @@ class Mailbox:
         self._queue: deque[Message] = deque()
         """Waiting messages in order, among them some that were settled while they waited."""
         self._system: deque[Message] = deque()
-        """System messages, which go first and have no bound. They are never settled waiting but by
-        :meth:`settle_waiting` at the end of their actor."""
+        """System messages, which go first and have no bound. They are settled waiting
+        only at the end of their incarnation or actor."""
         self._stashed: deque[Message] = deque()
         """Messages the actor has put aside, in order; they wait until it wants them back."""
         self._stale = 0
@@ -156,6 +156,16 @@ class Mailbox:
         if alive:
             self.wake()
         return len(alive)
+
+    def forget_system(self) -> None:
+        """Settle the system messages that wait: the incarnation that they are for has ended."""
+        while self._system:
+            message = self._system.popleft()
+            if message.fate is None:
+                message.fate = "abandoned"
+                self._fates["abandoned"] += 1
+            else:
+                self._stale -= 1
 
     def oldest(self) -> Message | None:
         """The message that has waited longest, system messages apart."""

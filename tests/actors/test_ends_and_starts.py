@@ -119,3 +119,93 @@ async def test_who_spawns_while_the_system_has_closed_is_told_so():
         await system.spawn(Worker)
 
 
+
+
+class Watcher(Actor):
+    def __init__(self, other, told) -> None:
+        self.other, self.told = other, told
+
+    async def initialize(self) -> None:
+        self.monitor(self.other)
+        await trio.sleep(2)
+
+    @handles(Down, Exited)
+    def note(self, message) -> None:
+        self.told.append(type(message))
+
+    @handles
+    def boom(self, message: Boom) -> None:
+        raise ValueError
+
+
+class Linked(Watcher, restart="temporary"):
+    async def initialize(self) -> None:
+        self.link(self.other)
+        await trio.sleep(2)
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_who_monitors_in_its_initialize_is_told(autojump_clock, before):
+    told = []
+    async with open_system() as system:
+        worker = await system.spawn(Worker, restart="temporary")
+        if before:
+            await system.stop(worker)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(system.spawn, Watcher, worker, told)
+            await wait_all_tasks_blocked()
+            if not before:
+                await worker.tell(Boom())
+        await wait_all_tasks_blocked()
+        assert told == [Down]
+
+
+@pytest.mark.parametrize("traps", [True, False])
+async def test_who_links_in_its_initialize_shares_the_fate(autojump_clock, traps):
+    told = []
+    async with open_system() as system:
+        worker = await system.spawn(Worker, restart="temporary")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                lambda: system.spawn(Linked, worker, told, name="it", trap_exits=traps)
+            )
+            await wait_all_tasks_blocked()
+            await worker.tell(Boom())
+        await wait_all_tasks_blocked()
+        assert told == ([Exited] if traps else [])
+        assert [one.name for one in system.addresses()] == (["it"] if traps else [])
+
+
+async def test_an_initialize_that_fails_ends_its_links_too(autojump_clock):
+    class Fails(Actor):
+        def __init__(self, other) -> None:
+            self.other = other
+
+        async def initialize(self) -> None:
+            self.link(self.other)
+            raise ValueError
+
+    told = []
+    async with open_system() as system:
+        worker = await system.spawn(Worker)
+        watcher = await system.spawn(Watcher, worker, told, trap_exits=True)
+        with pytest.raises(Exception, match="did not start"):
+            await system.spawn(Fails, watcher)
+        await wait_all_tasks_blocked()
+        assert told == [Exited]
+
+
+async def test_what_one_incarnation_monitored_is_not_told_to_the_next(autojump_clock):
+    told = []
+    async with open_system() as system:
+        worker = await system.spawn(Worker, restart="temporary")
+        watcher = await system.spawn(Watcher, worker, told)
+        await watcher.tell(Boom())
+        await worker.tell(Boom())
+        await trio.sleep(1)
+        account = watcher.look().account
+        assert account.waiting == 1, "its own, of one that had ended"
+        await trio.sleep(2)
+        assert told == [Down]
+
+
