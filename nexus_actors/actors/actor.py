@@ -319,7 +319,7 @@ class Incarnation:
                         where = cut.__traceback__
                     raise
                 finished = True
-            if finished and message.stashed:
+            if finished and message.stashed and message.fate is None:
                 self._stash(message)
             elif finished:
                 if message.cancelled_by == "caller" and message.cancelled_at >= limit:

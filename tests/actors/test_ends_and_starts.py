@@ -72,8 +72,6 @@ async def test_two_first_children_may_be_spawned_at_once(autojump_clock):
         assert sorted(names) == ["parent/worker-1", "parent/worker-2"]
 
 
-
-
 async def test_a_child_whose_spawn_was_given_up_does_not_run_on_unknown(autojump_clock):
     async with open_system() as system:
         parent = await system.spawn(Parent, name="parent")
@@ -117,8 +115,6 @@ async def test_who_spawns_while_the_system_has_closed_is_told_so():
         pass
     with pytest.raises(ActorStopped):
         await system.spawn(Worker)
-
-
 
 
 class Watcher(Actor):
@@ -209,3 +205,29 @@ async def test_what_one_incarnation_monitored_is_not_told_to_the_next(autojump_c
         assert told == [Down]
 
 
+async def test_a_message_that_was_cut_off_is_not_put_aside_as_well(autojump_clock):
+    class Stasher(Actor, concurrency=2):
+        @handles
+        async def put_aside(self, message: PutAside) -> None:
+            self.stash()
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+
+        @handles
+        def boom(self, message: Boom) -> None:
+            raise ValueError
+
+    async def crash_meanwhile() -> None:
+        await wait_all_tasks_blocked()
+        await stasher.tell(Boom())
+
+    async with open_system() as system:
+        stasher = await system.spawn(Stasher)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(crash_meanwhile)
+            with pytest.raises(ActorRestarted):
+                await stasher.ask(PutAside())
+        await trio.sleep(2)
+        account = stasher.look().account
+        assert (account.in_hand, account.waiting) == (0, 0)
+        assert account.accepted == account.faulted + account.dead_lettered == 2
