@@ -95,12 +95,14 @@ class Address:
         """
         await trio.lowlevel.checkpoint()
         message = Message("tell", payload, sender=sender, handle_timeout=60.0)
-        await self._room(trio.current_time() + timeout)
+        await self._room(message, trio.current_time() + timeout)
         self._cell.offer(message)
 
-    async def _room(self, deadline: float) -> None:
-        """Wait for room in the mailbox, where its actor wants its senders to."""
+    async def _room(self, message: Message, deadline: float) -> None:
+        """Wait for room in the mailbox, where its actor wants its senders to and handles such."""
         cell = self._cell
+        if message.kind in ("tell", "ask"):
+            cell.check(message.payload)  # room that was waited for must be used: others wait for it
         if cell.overflow == "wait" and cell.takes_messages and cell.mailbox.is_full:
             parent = in_hand()
             limit = deadline if parent is None else min(deadline, parent.deadline)
@@ -160,7 +162,7 @@ class Address:
         )
         began = trio.current_time()
         if self._cell.overflow == "wait":
-            await self._room(deadline)
+            await self._room(message, deadline)
         self._cell.offer(message)
         assert message.reply is not None
         try:

@@ -58,9 +58,7 @@ class Actor:
         super().__init_subclass__()
         wrong: list[str] = []
         cls._handlers = handlers_of(cls, wrong)
-        cls._options = _with(cls._options, options, wrong)
-        if cls._options.trap_exits and Exited not in cls._handlers:
-            wrong.append("trap_exits=True wants a handler for Exited")
+        cls._options = _with(cls, options, wrong)
         if wrong:
             raise Invalid(Fault(f"class {cls.__qualname__}", each) for each in wrong)
 
@@ -68,7 +66,7 @@ class Actor:
     def _plan(cls, args: tuple[Any, ...], given: dict[str, Any]) -> Plan:
         """What to spawn; raises Invalid with all that is wrong with the options ``given``."""
         wrong: list[str] = []
-        options = _with(cls._options, given, wrong)
+        options = _with(cls, given, wrong)
         if wrong:
             raise Invalid(Fault(f"spawn({cls.__qualname__})", each) for each in wrong)
 
@@ -223,8 +221,8 @@ _WORDS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _with(options: Options, given: dict[str, Any], wrong: list[str]) -> Options:
-    """``options`` with those that are given; what is wrong with them is added to ``wrong``."""
+def _with(cls: type[Actor], given: dict[str, Any], wrong: list[str]) -> Options:
+    """The options of ``cls`` with those that are given; what is wrong is added to ``wrong``."""
     good: dict[str, Any] = {}
     for name, value in given.items():
         why = _wrong(name, value)
@@ -232,7 +230,10 @@ def _with(options: Options, given: dict[str, Any], wrong: list[str]) -> Options:
             wrong.append(f"{name}: {why}, not {value!r}" if name in _NAMES else why)
         else:
             good[name] = value
-    return attrs.evolve(options, **good)
+    options = attrs.evolve(cls._options, **good)
+    if options.trap_exits and Exited not in cls._handlers:
+        wrong.append("trap_exits=True wants a handler for Exited")
+    return options
 
 
 def _wrong(name: str, value: Any) -> str:

@@ -254,6 +254,7 @@ class ActorCell:
         it goes on. Messages without a caller wait all the same."""
         if self.state == "waiting" and not self._impatient:
             self._impatient = True
+            self.mailbox.turn_away_waiters()
             self._turn_away(final=False)
 
     async def wait_changed(self) -> None:

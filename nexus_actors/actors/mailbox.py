@@ -64,6 +64,8 @@ class Mailbox:
         """How many in the three were settled already: waiting = all their lengths - stale."""
         self._room = trio.lowlevel.ParkingLot()
         """Senders that wait for room, the first first."""
+        self._turned_away = 0
+        """How many times all of those were sent away; who sees it change no longer waits."""
         self._in_hand = 0
         self._accepted = 0
         self._refused = 0
@@ -103,14 +105,15 @@ class Mailbox:
         """Return when a message fits, or at ``deadline`` (Trio's clock) or the end of the actor
         without that; those who came first go first."""
         await trio.lowlevel.checkpoint()
+        turned_away, came_first = self._turned_away, len(self._room)
         with trio.CancelScope(deadline=deadline):
-            came_first = len(self._room)
-            while self.is_full or came_first:
+            while (self.is_full or came_first) and self._turned_away == turned_away:
                 came_first = 0
                 await self._room.park()
 
     def turn_away_waiters(self) -> None:
-        """Let all who wait for room go on: they will be refused."""
+        """Let all who wait for room go on, full or not: they will be refused."""
+        self._turned_away += 1
         self._room.unpark_all()
 
     def refuse(self) -> None:

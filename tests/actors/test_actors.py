@@ -172,6 +172,8 @@ def test_all_that_is_wrong_with_a_class_is_said_when_it_is_made():
 async def test_wrong_options_of_a_spawn_are_refused(system, autojump_clock):
     with pytest.raises(Invalid, match=r"spawn\(Counter\): overflow: must be 'refuse' or 'wait'"):
         await system.spawn(Counter, overflow="drop")
+    with pytest.raises(Invalid, match=r"spawn\(Counter\): trap_exits=True wants a handler"):
+        await system.spawn(Counter, trap_exits=True)
     assert system.addresses() == []
 
 
@@ -691,6 +693,32 @@ async def test_wait_ends_at_once_when_the_actor_does(system, autojump_clock):
         await wait_all_tasks_blocked()
         with trio.fail_after(20):
             await system.stop(actor)
+
+
+async def test_wait_ends_at_once_when_the_actor_is_suspended_with_its_mailbox_full(
+    system, autojump_clock
+):
+    actor = await full(system, "wait")
+    async with trio.open_nursery() as nursery:
+
+        async def tell():
+            with pytest.raises(ActorStopped, match="full is suspended"):
+                await actor.tell(Add(3), timeout=1000)
+
+        nursery.start_soon(tell)
+        await wait_all_tasks_blocked()
+        with trio.fail_after(20):
+            actor._cell.enter("suspended", "a rest", next_try=trio.current_time() + 500)
+            await wait_all_tasks_blocked()
+        assert actor.look().account.waiting == 2, "those wait for its return"
+
+
+async def test_what_is_not_handled_is_refused_before_it_takes_its_turn_for_room(
+    system, autojump_clock
+):
+    actor = await full(system, "wait")
+    with trio.fail_after(1), pytest.raises(NotHandled):
+        await actor.tell("hello", timeout=1000)
 
 
 async def test_drop_oldest_sends_the_oldest_to_dead_letters(system, autojump_clock):
