@@ -15,9 +15,10 @@ from node_world import write_plugin
 from stalls import LIMIT, StalledNode, stalled_node
 
 ROUNDS = int(os.environ.get("NEXUS_SOAK_ROUNDS", "3"))
-MARGIN = 1.0 if "NEXUS_SOAK_ROUNDS" in os.environ else 3.0
-"""Seconds after the limit within which the others are served: more beside other tests, where the
-machine is busy."""
+PROMISED = 1.0
+"""Seconds after the limit within which the others are served: so the quickest round must be."""
+MARGIN = PROMISED if "NEXUS_SOAK_ROUNDS" in os.environ else 3.0
+"""What every round must keep: more where other suites run on the same two cores."""
 OFTEN = {"intensity": 1_000_000, "period": 1.0, "shutdown": 1.0}
 
 GUILTY = """
@@ -386,15 +387,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StalledNode]:
 @pytest.mark.timeout(60 + 3 * ROUNDS)
 @pytest.mark.parametrize("case", TRIO_CASES)
 def test_only_the_plugin_that_holds_the_loop_restarts(node: StalledNode, case: str) -> None:
-    for _ in range(ROUNDS):
-        stall(node, "guilty", f"/stall/{case}")
+    assert min(stall(node, "guilty", f"/stall/{case}") for _ in range(ROUNDS)) < LIMIT + PROMISED
 
 
 @pytest.mark.timeout(60 + 3 * ROUNDS)
 @pytest.mark.parametrize("case", ASYNCIO_CASES)
 def test_so_it_is_in_an_asyncio_compartment(node: StalledNode, case: str) -> None:
-    for _ in range(ROUNDS):
-        stall(node, "aio", f"/aio/{case}")
+    assert min(stall(node, "aio", f"/aio/{case}") for _ in range(ROUNDS)) < LIMIT + PROMISED
 
 
 @pytest.mark.timeout(60 + 3 * ROUNDS)
@@ -472,19 +471,22 @@ def wait_next(node: StalledNode, plugin: str, before: dict[str, Any]) -> dict[st
     return found
 
 
-def stall(node: StalledNode, plugin: str, path: str) -> None:
+def stall(node: StalledNode, plugin: str, path: str) -> float:
+    """One round; how many seconds another plugin took to answer."""
     before = node.wait_state(plugin, "running")
     others = node.why("other")["incarnation"]
     reply = node.begin("POST", path)
     told = len(node.said(plugin, "has held the loop"))
     node.until(lambda: len(node.said(plugin, "has held the loop")) > told or reply.done())
-    assert node.ping() < LIMIT + MARGIN, node.log[-3000:]
+    took = node.ping()
+    assert took < LIMIT + MARGIN, node.log[-3000:]
     assert reply.result().status_code in (500, 503), node.log[-3000:]
     after = wait_next(node, plugin, before)
     assert after["incarnation"] == before["incarnation"] + 1, node.log[-3000:]
     assert after["crashes"] > before["crashes"]
     assert node.why("other")["incarnation"] == others
     assert "TrioInternalError" not in node.log
+    return took
 
 
 def test_a_plugin_that_never_ends_to_be_imported_is_refused_and_the_others_run(

@@ -79,7 +79,8 @@ async def cost_of_a_restart(run, size):
         while cast.children[size // 2] is dead:
             await ref.get_childspec(0)
 
-    costs = [await cost_of(restart) for _ in range(9)]  # the first ones have more to do
+    # the first ones have more to do, and who runs first of two that are ready is chance
+    costs = [await cost_of(restart) for _ in range(40)]
     await ref.stop()
     assert cast.stopped == list(range(size))[::-1]
     return [min(column) for column in zip(*costs, strict=True)]
@@ -88,9 +89,8 @@ async def cost_of_a_restart(run, size):
 async def test_one_restart_among_ten_thousand_costs_what_it_costs_among_ten(run):
     few_steps, few_calls, few_bytes = await cost_of_a_restart(run, 10)
     steps, calls, bytes = await cost_of_a_restart(run, MANY)
-    # who runs first of two that are ready is chance; what grows with them is 1,000 times more
-    assert steps <= few_steps + 3
-    assert calls <= few_calls * 2
+    assert steps <= few_steps + 1
+    assert calls <= few_calls * 1.2
     assert bytes <= few_bytes + 20_000  # a list of all children takes 80,000
 
 
