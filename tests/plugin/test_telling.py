@@ -449,3 +449,28 @@ async def test_a_fault_that_was_one_too_many_is_told_as_that(run_plugins, autoju
         "crashed on GET /fault in fault(), the fault that was one too many (fault_limit 1 in "
         "60 s): ValueError: not today"
     )
+
+
+class Unready(Tidy):
+    async def initialize(self):
+        await trio.sleep_forever()
+
+
+class Waiting(Plugin):
+    """Its service's initialize does not end."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.unready = inject(Unready)
+
+
+async def test_a_stop_while_a_service_starts_ends_that_start_at_once_and_lets_it_clean_up(
+    run_plugins, autojump_clock
+):
+    STOPPED.clear()
+    async with run_plugins(Waiting, wait=False) as nest:
+        await nest.until(lambda: nest.objects["waiting"])
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+    assert STOPPED == ["tidy"]
+    assert trio.current_time() - began < 3, "not only when the time for its start was up"
