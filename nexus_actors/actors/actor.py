@@ -160,6 +160,7 @@ class Incarnation:
         """The first crash; once set, the nursery is cancelled and it is raised at the end."""
         self._fault_times: deque[float] = deque()
         self._idle_watch = IdleWatch(log.plugin_logger(cell.name).warning)
+        cell.equip(behaviour)
         self._nursery: trio.Nursery
 
     async def run(self) -> None:

@@ -19,6 +19,7 @@ from nexus_actors.errors import ActorStopped, MailboxFull, Unanswered
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nexus_actors.actors.actor import Behaviour
     from nexus_actors.actors.address import Address
     from nexus_actors.actors.starting import Start
     from supervisors import ExitReason, Failure
@@ -114,6 +115,10 @@ class ActorCell:
         """The state of the present incarnation's object, by attribute."""
         self.recent: deque[tuple[float, str, str, str]] = deque(maxlen=20)
         """The messages that were begun last: when, kind, handler or type, sender."""
+        self.behaviour: Behaviour | None = None
+        """What the present incarnation does, from before its start to its end."""
+        self.outfit: Callable[[Behaviour], None] | None = None
+        """Called with the behaviour of each new incarnation before that starts: a test's faults."""
         self._doomed: LinkedExit | None = None
         """Set while it starts and one that it is linked to has ended: it will crash with this."""
         self._control: Control | None = None
@@ -178,6 +183,19 @@ class ActorCell:
         """Whether there is an incarnation: it has started and not ended."""
         return self._control is not None
 
+    def equip(self, behaviour: Behaviour) -> None:
+        """An incarnation is made, and has not started."""
+        self.behaviour = behaviour
+        if self.outfit is not None:
+            self.outfit(behaviour)
+
+    def crash(self, error: BaseException) -> bool:
+        """End the present incarnation with ``error``, now; False where none is up."""
+        if self._control is None:
+            return False
+        self._control.crash(error)
+        return True
+
     def begin(self, control: Control) -> None:
         """An incarnation is up; ``control`` reaches it."""
         self._control = control
@@ -186,7 +204,7 @@ class ActorCell:
 
     def end(self, reason: ExitReason) -> None:
         """It has ended, clean-up and all, or did not come up: whoever watches it is told, once."""
-        self._control = self._doomed = None
+        self._control = self._doomed = self.behaviour = None
         self.mailbox.unstash()
         self.mailbox.forget_system()  # the next incarnation watches nobody yet
         watches, self._watches = self._watches, []

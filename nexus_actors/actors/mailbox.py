@@ -81,6 +81,11 @@ class Mailbox:
         return len(self._queue) + len(self._system) + len(self._stashed) - self._stale
 
     @property
+    def put_aside(self) -> int:
+        """How many of those that wait were stashed."""
+        return sum(message.fate is None for message in self._stashed)
+
+    @property
     def is_full(self) -> bool:
         """Whether no message but a system message fits."""
         return self.waiting - len(self._system) >= self.capacity
