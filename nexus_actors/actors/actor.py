@@ -24,7 +24,7 @@ import trio
 
 from nexus_actors import log
 from nexus_actors.actors.advice import IdleWatch
-from nexus_actors.actors.cell import ActorCell
+from nexus_actors.actors.cell import ActorCell, HeldUp
 from nexus_actors.actors.faults import (
     HandlerTimeout,
     collapse,
@@ -106,6 +106,17 @@ class _Running:
         if mode == "normal" and limits.concurrency > 1:
             return self.normal < limits.concurrency
         return not (self.normal or self.reader)
+
+    def held_up(self, mode: Mode, limits: Limits) -> HeldUp:
+        """What must end before one more of ``mode`` may begin: nothing where it is admitted."""
+        if self.admits(mode, limits):
+            return (), None
+        if mode == "alone" or (mode == "normal" and limits.concurrency == 1):
+            return ("alone", "normal", "reader"), None
+        if mode == "normal":
+            return ("alone",), "normal" if self.normal >= limits.concurrency else None
+        each: tuple[Mode, ...] = ("alone",) if limits.concurrency > 1 else ("alone", "normal")
+        return each, "reader" if self.reader >= limits.readers else None
 
     def total(self) -> int:
         return self.alone + self.normal + self.reader
@@ -211,6 +222,11 @@ class Incarnation:
     def crash(self, error: BaseException) -> None:
         """See :class:`.Control`."""
         self._crashed(error)
+
+    def held_up(self, mode: Mode) -> HeldUp | None:
+        """See :class:`.Control`."""
+        over = self._stopping or self._has_crashed()
+        return None if over else self._running.held_up(mode, self._limits)
 
     async def _start(self) -> None:
         where: TracebackType | None = None

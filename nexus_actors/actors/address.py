@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from nexus_actors.actors.bridge import bridged
+from nexus_actors.actors.knots import refuse_to_close
 from nexus_actors.actors.looking import Look, look_into
 from nexus_actors.actors.message import Message, in_hand, remaining
 from nexus_actors.actors.reply import ReplySlot
 from nexus_actors.actors.starting import refuse_knot, start_in_hand
+from nexus_actors.actors.waiting import held_up, needing
 from nexus_actors.errors import AskCycle, AskTimeout
 
 if TYPE_CHECKING:
@@ -106,7 +108,8 @@ class Address:
         if cell.overflow == "wait" and cell.takes_messages and cell.mailbox.is_full:
             parent = in_hand()
             limit = deadline if parent is None else min(deadline, parent.deadline)
-            await cell.mailbox.wait_for_room(limit)
+            with needing(cell, "room"):
+                await cell.mailbox.wait_for_room(limit)
 
     @bridged
     async def ask(self, payload: Any, *, timeout: float = ASK_TIMEOUT, sender: str = "") -> Any:
@@ -141,12 +144,13 @@ class Address:
         chain: tuple[str, ...] = ()
         if parent is not None:
             sender = sender or parent.receiver
-            chain = (*parent.chain, sender) if sender else parent.chain
             fields.setdefault("request_id", parent.request_id)
         start = start_in_hand() if parent is None else None
         if start is not None:
             sender = sender or start.cell.name
             chain = (start.cell.name,)
+            if held_up(parent):
+                chain = (*parent.chain, sender) if sender else parent.chain
         if self.name in chain:
             raise AskCycle((*chain, self.name))
         if chain and self._cell.state != "running":
@@ -155,6 +159,8 @@ class Address:
             kind,
             payload,
             reply=ReplySlot(),
+        if chain:
+            refuse_to_close(self._cell, fields.get("mode", "normal"), sender, parent)
             deadline=deadline,
             sender=sender,
             chain=chain,
@@ -164,10 +170,13 @@ class Address:
         if self._cell.overflow == "wait":
             await self._room(message, deadline)
         self._cell.offer(message)
+        message.home = self._cell
         assert message.reply is not None
         try:
             with nullcontext() if start is None else start.asking(self._cell):
-                return await message.reply.wait(deadline)
+            if chain:  # meanwhile others may have asked
+                refuse_to_close(self._cell, message.mode, sender, parent)
+                return await message.reply.wait(deadline, message)
         except TimeoutError:
             self._give_up(message)
             raise AskTimeout(self.name, deadline - began) from None

@@ -13,7 +13,7 @@ from nexus_actors.actors.handling import Handlers, NotHandled
 from nexus_actors.actors.history import History
 from nexus_actors.actors.links import Exited, LinkedExit, Watch
 from nexus_actors.actors.mailbox import Mailbox, Overflow
-from nexus_actors.actors.message import Message
+from nexus_actors.actors.message import Message, Mode
 from nexus_actors.errors import ActorStopped, MailboxFull, Unanswered
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ ActorState = Literal[
 PATIENCE = 5.0
 """Seconds callers wait with an actor for what it needs before it is there; then they are told."""
 
+HeldUp = tuple[tuple[Mode, ...], Mode | None]
+"""Messages in hand that must end before another is taken: all of these modes, and one of that."""
+
 _TAKES: frozenset[ActorState] = frozenset({"starting", "waiting", "running", "restarting"})
 
 
@@ -48,6 +51,9 @@ class Control(Protocol):
 
     def crash(self, error: BaseException) -> None:
         """End with ``error``, now."""
+
+    def held_up(self, mode: Mode) -> HeldUp | None:
+        """What keeps it from taking one more message of ``mode``; None: it takes no more at all."""
 
 
 class ActorCell:
@@ -210,6 +216,10 @@ class ActorCell:
         watches, self._watches = self._watches, []
         for watch in watches:
             watch.on_end(reason)
+
+    def held_up(self, mode: Mode) -> HeldUp | None:
+        """See :meth:`Control.held_up`; None also where no incarnation is up."""
+        return None if self._control is None else self._control.held_up(mode)
 
     def watch(self, watch: Watch) -> None:
         """Tell ``watch`` of the end of the present incarnation."""

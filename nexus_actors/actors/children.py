@@ -13,8 +13,12 @@ from nexus_actors.actors.actor import Limits
 from nexus_actors.actors.address import Address
 from nexus_actors.actors.cell import ActorCell
 from nexus_actors.actors.handling import Handlers
+from nexus_actors.actors.knots import refuse_to_spawn
 from nexus_actors.actors.mailbox import Overflow
+from nexus_actors.actors.message import in_hand
 from nexus_actors.actors.routing import Pool, Route, check_route
+from nexus_actors.actors.starting import start_in_hand
+from nexus_actors.actors.waiting import held_up, needing
 from nexus_actors.errors import ActorStopped, NexusError
 from supervisors import (
     AlreadyPresent,
@@ -89,6 +93,8 @@ class Children:
         self._cells: dict[str, ActorCell] = {}
         self._numbers = itertools.count(1)
         self._closing = False
+        self._in_turn: list[ActorCell] = []
+        """Those that are to be started, the one that is starting first."""
         self._last_words = ""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -140,7 +146,7 @@ class Children:
         self._cells[short] = cell
         spec = ChildSpec(short, start, restart=options.restart, shutdown=options.shutdown)
         try:
-            await self._start(spec)
+            await self._start_in_turn(spec, cell)
         except trio.Cancelled:
             # its supervisor goes on with the start, and nobody would know of the child
             cell.ending = True
@@ -155,6 +161,22 @@ class Children:
         return address
 
     async def _start(self, spec: ChildSpec) -> None:
+    async def _start_in_turn(self, spec: ChildSpec, cell: ActorCell) -> None:
+        """Start it; one is started after the other."""
+        message, start = in_hand(), start_in_hand()
+        cell.awaits = tuple(self._in_turn)
+        if message is not None and held_up(message):
+            refuse_to_spawn(cell, message.receiver, message)
+        elif start is not None:
+            refuse_to_spawn(cell, start.cell.name, None)
+        self._in_turn.append(cell)
+        try:
+            with needing(cell, "up"):
+                await self._start(spec)
+        finally:
+            self._in_turn.remove(cell)
+            cell.awaits = ()
+
         assert self._ref is not None
         try:
             await self._ref.start_child(spec)

@@ -175,6 +175,10 @@ class Mailbox:
             else:
                 self._stale -= 1
 
+    def first(self) -> Message | None:
+        """The message that is to be taken next."""
+        return next((m for m in chain(self._system, self._queue) if m.fate is None), None)
+
     def oldest(self) -> Message | None:
         """The message that has waited longest, system messages apart."""
         return next(
