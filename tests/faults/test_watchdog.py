@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -349,6 +350,7 @@ class P(Plugin):
 
 HELD_BY_C = """
 import hashlib
+import itertools
 
 class P(Plugin):
     @get("/hash")
@@ -358,6 +360,15 @@ class P(Plugin):
         hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
         per_second = rounds / (time.monotonic() - began)
         hashlib.pbkdf2_hmac("sha256", b"", b"", int(2.0 * per_second))
+        return {}
+
+    @get("/sum")
+    async def sum(self):
+        rounds = 1_000_000
+        began = time.monotonic()
+        sum(itertools.repeat(1, rounds))
+        per_second = rounds / (time.monotonic() - began)
+        sum(itertools.repeat(1, int(2.0 * per_second)))
         return {}
 """
 
@@ -458,6 +469,16 @@ def test_c_code_that_does_not_return_is_reported_each_second(node: StalledNode) 
     said = node.said("hasher", "it is in C code")
     assert len(said) >= 2
     assert "in P.hash at plugins/hasher/plugin.py:" in said[0]
+
+
+def test_c_code_that_keeps_pythons_lock_is_reported_each_second(node: StalledNode) -> None:
+    before, told = len(node.log), len(node.said("hasher", "it is interrupted"))
+    assert node.http.get("/sum").status_code in (500, 503)
+    cries = node.log[before:].split("C code keeps Python's lock")[1:]
+    assert len(cries) >= 2
+    innermost = cries[0].splitlines()[2]
+    assert re.search(r'/plugins/hasher/plugin.py", line \d+ in sum$', innermost)
+    node.until(lambda: len(node.said("hasher", "it is interrupted")) > told)  # when it returns
 
 
 def wait_next(node: StalledNode, plugin: str, before: dict[str, Any]) -> dict[str, Any]:
