@@ -145,37 +145,37 @@ class Address:
         if parent is not None:
             sender = sender or parent.receiver
             fields.setdefault("request_id", parent.request_id)
+            if held_up(parent):
+                chain = (*parent.chain, sender) if sender else parent.chain
         start = start_in_hand() if parent is None else None
         if start is not None:
             sender = sender or start.cell.name
             chain = (start.cell.name,)
-            if held_up(parent):
-                chain = (*parent.chain, sender) if sender else parent.chain
         if self.name in chain:
             raise AskCycle((*chain, self.name))
         if chain and self._cell.state != "running":
             refuse_knot(chain, self._cell)
+        if chain:
+            refuse_to_close(self._cell, fields.get("mode", "normal"), sender, parent)
         message = Message(
             kind,
             payload,
             reply=ReplySlot(),
-        if chain:
-            refuse_to_close(self._cell, fields.get("mode", "normal"), sender, parent)
             deadline=deadline,
             sender=sender,
             chain=chain,
             **fields,
         )
+        message.home = self._cell
         began = trio.current_time()
         if self._cell.overflow == "wait":
             await self._room(message, deadline)
+            if chain:  # meanwhile others may have asked
+                refuse_to_close(self._cell, message.mode, sender, parent)
         self._cell.offer(message)
-        message.home = self._cell
         assert message.reply is not None
         try:
             with nullcontext() if start is None else start.asking(self._cell):
-            if chain:  # meanwhile others may have asked
-                refuse_to_close(self._cell, message.mode, sender, parent)
                 return await message.reply.wait(deadline, message)
         except TimeoutError:
             self._give_up(message)

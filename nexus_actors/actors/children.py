@@ -92,9 +92,9 @@ class Children:
         self._nursery: trio.Nursery
         self._cells: dict[str, ActorCell] = {}
         self._numbers = itertools.count(1)
-        self._closing = False
         self._in_turn: list[ActorCell] = []
         """Those that are to be started, the one that is starting first."""
+        self._closing = False
         self._last_words = ""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -160,7 +160,6 @@ class Children:
             raise
         return address
 
-    async def _start(self, spec: ChildSpec) -> None:
     async def _start_in_turn(self, spec: ChildSpec, cell: ActorCell) -> None:
         """Start it; one is started after the other."""
         message, start = in_hand(), start_in_hand()
@@ -177,6 +176,7 @@ class Children:
             self._in_turn.remove(cell)
             cell.awaits = ()
 
+    async def _start(self, spec: ChildSpec) -> None:
         assert self._ref is not None
         try:
             await self._ref.start_child(spec)
