@@ -176,7 +176,7 @@ class Belongings:
 
     def _timer(self, first: float, payload: Any, period: float) -> Timer:
         timer = Timer()
-        self._cell.check(payload)
+        self._cell.check("timer", payload)
         self.nursery.start_soon(self._tick, timer, first, payload, period)
         return timer
 

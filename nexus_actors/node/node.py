@@ -99,7 +99,7 @@ class Node:
         self.plan = plan
         self.phase: Phase = "starting"
         self.registry = Registry()
-        self.dead_letters = DeadLetters()
+        self.dead_letters = DeadLetters(settings.node.dead_letters, settings.node.dead_letters_size)
         self.groups = Groups()
         self.bus = EventBus(self._bury_event)
         self.router = Router()
@@ -323,6 +323,7 @@ class Node:
             self.dead_letters,
             capacity=manifest.mailbox.capacity,
             overflow=manifest.mailbox.overflow,
+            max_size=manifest.mailbox.max_size,
         )
         cell.methods = plugin.catalogue.methods
         # what else is told or asked is refused to its sender: it would be a fault, or even a crash

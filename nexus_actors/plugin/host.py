@@ -40,6 +40,12 @@ class HttpCall:
         """In a word, for reports: the route, not the path, which a client chose."""
         return f"{self.entry.mark.method} {self.entry.mark.path}"
 
+    def __nexus_carried__(self) -> Any:
+        """What counts for its size; a body that is streamed does not wait with it."""
+        request = self.request
+        head = {"path": request.path, "query": request.query_string, **request.headers}
+        return head | {"body": request.loaded_body}
+
 
 @attrs.frozen
 class SocketCall:
@@ -52,6 +58,10 @@ class SocketCall:
     def about(self) -> str:
         """In a word, for reports."""
         return f"websocket {self.entry.mark.path}"
+
+    def __nexus_carried__(self) -> Any:
+        """What counts for its size: nothing that waits with it."""
+        return ()
 
 
 @attrs.frozen
@@ -77,6 +87,10 @@ class EventCall:
             "time": event.time.isoformat(),
             "data": event.data,
         }
+
+    def __nexus_carried__(self) -> Any:
+        """What counts for its size."""
+        return self.event
 
     def afresh(self) -> EventCall:
         """The same as it came: its handler may have changed the data it read."""

@@ -164,7 +164,7 @@ def test_all_that_is_wrong_with_a_class_is_said_when_it_is_made():
         "restart: must be 'permanent' or 'transient' or 'temporary', not 'allways'",
         "capacity: must be an integer of at least 1, not 0",
         "there is no option 'colour'; there are restart, shutdown, capacity, overflow, "
-        "concurrency, trap_exits",
+        "max_size, concurrency, trap_exits",
         "trap_exits=True wants a handler for Exited",
     ]
 
