@@ -17,6 +17,7 @@ from nexus_actors.actors.looking import Look, look_into
 from nexus_actors.actors.message import Message, in_hand, remaining
 from nexus_actors.actors.reply import ReplySlot
 from nexus_actors.actors.starting import refuse_knot, start_in_hand
+from nexus_actors.actors.statistics import ActorStatistics, statistics_of
 from nexus_actors.actors.waiting import held_up, needing
 from nexus_actors.errors import AskCycle, AskTimeout
 
@@ -76,12 +77,17 @@ class Address:
         """What can be seen of it now; nothing waits for it, and it notices nothing."""
         return look_into(self._cell)
 
+    def statistics(self) -> ActorStatistics:
+        """Its numbers: the account of its messages, handlers' times, crashes and restarts."""
+        return statistics_of(self._cell)
+
     def offer(self, message: Message) -> None:
         """Put ``message`` into the mailbox now, or raise; never waits.
 
         Raises:
             ActorStopped: known, but not running.
             MailboxFull: as many wait as fit.
+            NotHandled, MessageTooLarge: it does not take such a message.
         """
         self._cell.offer(message)
 
@@ -94,18 +100,20 @@ class Address:
         Raises:
             ActorStopped, MailboxFull: not accepted.
             NotHandled: it has no handler for that type; the message names those it has.
+            MessageTooLarge: it holds more bytes than the mailbox's ``max_size``.
         """
         await trio.lowlevel.checkpoint()
         message = Message("tell", payload, sender=sender, handle_timeout=60.0)
-        await self._room(message, trio.current_time() + timeout)
+        if self._cell.overflow == "wait":
+            await self._room(message, trio.current_time() + timeout)
         self._cell.offer(message)
 
     async def _room(self, message: Message, deadline: float) -> None:
-        """Wait for room in the mailbox, where its actor wants its senders to and handles such."""
+        """Wait for room in the mailbox of an actor that wants its senders to."""
         cell = self._cell
-        if message.kind in ("tell", "ask"):
-            cell.check(message.payload)  # room that was waited for must be used: others wait for it
-        if cell.overflow == "wait" and cell.takes_messages and cell.mailbox.is_full:
+        if cell.takes_messages and cell.mailbox.is_full:
+            # room that was waited for must be used: others wait for it
+            cell.check(message.kind, message.payload)
             parent = in_hand()
             limit = deadline if parent is None else min(deadline, parent.deadline)
             with needing(cell, "room"):
@@ -120,6 +128,7 @@ class Address:
         Raises:
             ActorStopped, MailboxFull: not accepted.
             NotHandled: it has no handler for that type.
+            MessageTooLarge: it holds more bytes than the mailbox's ``max_size``.
             AskTimeout: no answer by the deadline; the handler, if it runs, is cancelled.
             ActorRestarted: it crashed with this message in hand.
             RemoteError: its handler raised.

@@ -51,6 +51,7 @@ class Options:
     shutdown: float | Literal["infinity", "brutal_kill"] = 5.0
     capacity: int = 1000
     overflow: Overflow = "refuse"
+    max_size: int | None = None
     concurrency: int = 1
     trap_exits: bool = False
 
@@ -231,7 +232,11 @@ class Children:
         full = f"{self._owner}/{name}" if self._owner else name
         options = plan.options
         cell = ActorCell(
-            full, self._kernel.dead_letters, capacity=options.capacity, overflow=options.overflow
+            full,
+            self._kernel.dead_letters,
+            capacity=options.capacity,
+            overflow=options.overflow,
+            max_size=options.max_size,
         )
         cell.handlers = plan.handlers
         cell.traps_exits = options.trap_exits
