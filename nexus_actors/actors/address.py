@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from nexus_actors.actors.bridge import bridged
-from nexus_actors.actors.knots import refuse_to_close
+from nexus_actors.actors.knots import FIRST_LOOK, LAST_LOOK, refuse_to_close, refuse_to_wait_on
 from nexus_actors.actors.looking import Look, look_into
 from nexus_actors.actors.message import Message, in_hand, remaining
 from nexus_actors.actors.reply import ReplySlot
@@ -183,12 +183,24 @@ class Address:
                 refuse_to_close(self._cell, message.mode, sender, parent)
         self._cell.offer(message)
         assert message.reply is not None
+        # an ask from outside is in nobody's way
+        look_at = math.inf if parent is None and start is None else began + FIRST_LOOK
         try:
             with nullcontext() if start is None else start.asking(self._cell):
-                return await message.reply.wait(deadline, message)
-        except TimeoutError:
-            self._give_up(message)
-            raise AskTimeout(self.name, deadline - began) from None
+                while True:
+                    try:
+                        return await message.reply.wait(min(deadline, look_at), message)
+                    except TimeoutError:
+                        now = trio.current_time()
+                    if now >= deadline:
+                        self._give_up(message)
+                        raise AskTimeout(self.name, deadline - began)
+                    try:
+                        refuse_to_wait_on(message, sender, parent)
+                    except AskCycle:
+                        self._give_up(message)
+                        raise
+                    look_at = now + min(now - began, LAST_LOOK)
         except trio.Cancelled:
             self._give_up(message)
             raise

@@ -28,10 +28,21 @@ from nexus_actors.errors import AskCycle
 if TYPE_CHECKING:
     from nexus_actors.actors.cell import ActorCell
 
-__all__ = ["refuse_to_close", "steps_of_last_search"]
+__all__ = [
+    "FIRST_LOOK",
+    "LAST_LOOK",
+    "refuse_to_close",
+    "refuse_to_spawn",
+    "refuse_to_wait_on",
+    "steps_of_last_search",
+]
 
 BUDGET = 20_000
 """Nodes after which a search gives up, and the ask is made."""
+
+FIRST_LOOK = 0.25
+LAST_LOOK = 1.0
+"""Seconds; see :func:`refuse_to_wait_on`."""
 
 _last_steps = 0
 
@@ -53,6 +64,18 @@ def refuse_to_close(asked: ActorCell, mode: Mode, name: str, doing: Message | No
     if asked.state == "running" and not asked.in_hand and not asked.mailbox.waiting:
         return
     _refuse(_Turn(asked, mode), asked, name, doing, "asks")
+
+
+def refuse_to_wait_on(message: Message, name: str, doing: Message | None) -> None:
+    """The same for a message that this very task waits for already, and now looks up.
+
+    A knot may have been closed by something else than an ask: a task that ends, one that is awaited
+    only now. So whoever waits looks again, after :data:`FIRST_LOOK` seconds and then less and less
+    often, :data:`LAST_LOOK` seconds apart in the end.
+    """
+    cell = message.home
+    if cell is not None:
+        _refuse(message, cell, name, doing, "asks")
 
 
 def refuse_to_spawn(child: ActorCell, name: str, doing: Message | None) -> None:

@@ -1,0 +1,576 @@
+"""Asks that could never be answered are refused at once, across chains too; others are made."""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from nexus_actors.actors import Actor, Address, Message, handles, open_system
+from nexus_actors.actors.knots import FIRST_LOOK, steps_of_last_search
+from nexus_actors.errors import AskCycle, AskTimeout, RemoteError
+from supervisors import StartFailed
+
+
+@attrs.frozen
+class Do:
+    """What its receiver is to do, one after the other."""
+
+    steps: tuple[Any, ...] = ()
+
+
+class World:
+    """Some actors that do what they are told, and what became of their asks."""
+
+    def __init__(self, system: Any, nursery: trio.Nursery) -> None:
+        self.system = system
+        self.nursery = nursery
+        self.gates: dict[str, trio.Event] = {}
+        self.refused: list[str] = []
+        self.answered: list[str] = []
+        self.timed_out: list[str] = []
+        self.began = trio.current_time()
+
+    def gate(self, name: str) -> trio.Event:
+        return self.gates.setdefault(name, trio.Event())
+
+    async def spawn(self, *names: str, **options: Any) -> None:
+        for name in names:
+            await self.system.spawn(Doer, self, name=name, **options)
+
+    def begin(self, name: str, *steps: Any, kind: str = "ask", mode: Any = "normal") -> None:
+        """Let ``name`` do the steps; from outside, so that nobody waits for it but the test."""
+        address: Address = self.system.address(name)
+        if kind == "ask":
+            self.nursery.start_soon(self._outside, address, Do(steps), mode)
+        else:
+            address.offer(Message("tell", Do(steps), mode=mode, handle_timeout=math.inf))
+
+    async def _outside(self, address: Address, payload: Do, mode: Any) -> None:
+        await self.ask(address, payload, "outside", mode)
+
+    async def ask(self, address: Address, payload: Do, who: str, mode: Any = "normal") -> None:
+        said = f"{who} > {address.name}"
+        try:
+            await address.request("ask", payload, deadline=trio.current_time() + 100, mode=mode)
+        except AskCycle as error:
+            self.refused.append(str(error))
+        except AskTimeout:
+            self.timed_out.append(said)
+        else:
+            self.answered.append(said)
+
+    async def quiet(self) -> None:
+        await wait_all_tasks_blocked(0.0001)
+
+
+class Doer(Actor):
+    def __init__(self, world: World, *start: Any) -> None:
+        self.world = world
+        self.start = start
+
+    async def initialize(self) -> None:
+        await self.do_all(self.start, strict=True)
+
+    @handles
+    async def do(self, message: Do) -> None:
+        await self.do_all(message.steps)
+
+    async def do_all(self, steps: tuple[Any, ...], strict: bool = False) -> None:
+        for step in steps:
+            await self.do_one(step, strict)
+
+    async def do_one(self, step: Any, strict: bool = False) -> None:
+        world = self.world
+        match step:
+            case ("ask", name, *steps):
+                address = world.system.address(name)
+                if strict:
+                    await address.ask(Do(tuple(steps)), timeout=50)
+                else:
+                    await world.ask(address, Do(tuple(steps)), self.address.name)
+            case ("wait", gate):
+                await world.gate(gate).wait()
+            case ("sleep", seconds):
+                await trio.sleep(seconds)
+            case ("all", *steps):
+                async with trio.open_nursery() as nursery:
+                    for each in steps:
+                        nursery.start_soon(self.do_one, each, strict)
+            case ("background", each):
+                self.nursery.start_soon(self.do_one, each, strict)
+            case ("within", seconds, each):
+                with trio.move_on_after(seconds):
+                    await self.do_one(each, strict)
+            case ("spawn", name, options, *steps):
+                await self.spawn(Doer, world, *steps, name=name, **options)
+            case _:
+                raise AssertionError(step)
+
+
+@asynccontextmanager
+async def world_of(*names: str, **options: Any):
+    async with trio.open_nursery() as nursery, open_system() as system:
+        world = World(system, nursery)
+        await world.spawn(*names, **options)
+        yield world
+        for gate in world.gates.values():
+            gate.set()
+        await world.quiet()
+        assert trio.current_time() == world.began, "time has passed"
+        nursery.cancel_scope.cancel()
+
+
+def hold(gate: str, *steps: Any) -> tuple[Any, ...]:
+    return ("wait", gate), *steps
+
+
+# -- rings -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["ask", "tell"])
+@pytest.mark.parametrize("length", [2, 3, 7])
+async def test_a_ring_of_handlers_that_ask_one_another_is_cut_where_it_closes(
+    length: int, kind: str, mock_clock: MockClock
+) -> None:
+    names = [f"n{i}" for i in range(length)]
+    async with world_of(*names) as world:
+        for i, name in enumerate(names):
+            world.begin(name, *hold(name, ("ask", names[(i + 1) % length])), kind=kind)
+        await world.quiet()
+        for name in names[:-1]:
+            world.gate(name).set()
+            await world.quiet()
+        assert world.refused == []
+        assert world.answered == [], "nothing is closed yet"
+        world.gate(names[-1]).set()
+        await world.quiet()
+        assert len(world.refused) == 1
+        inside = [said for said in world.answered if not said.startswith("outside")]
+        assert len(inside) == length - 1, "all others are answered"
+        last = names[-1]
+        assert f"{' > '.join([last, *names])} ({last} (handling Do) asks n0" in world.refused[0]
+
+
+async def test_the_path_is_told_in_words(mock_clock: MockClock) -> None:
+    async with world_of("orders", "billing") as world:
+        for name, other in (("orders", "billing"), ("billing", "orders")):
+            world.begin(name, *hold(name, ("ask", other)))
+        await world.quiet()
+        world.gate("billing").set()
+        await world.quiet()
+        world.gate("orders").set()
+        await world.quiet()
+        assert world.refused == [
+            "this ask would wait for itself: orders > billing > orders "
+            "(orders (handling Do) asks billing, which handles Do and asks orders)"
+        ]
+
+
+@pytest.mark.parametrize("taken", [1, 2, 3])
+async def test_with_several_slots_it_is_a_knot_when_the_last_of_them_is_taken(
+    taken: int, mock_clock: MockClock
+) -> None:
+    async with world_of("a", concurrency=3) as world:
+        await world.spawn("b")
+        world.begin("b", *hold("b", ("ask", "a")))
+        for _ in range(taken):
+            world.begin("a", *hold("a", ("ask", "b")))
+        await world.quiet()
+        world.gate("a").set()
+        await world.quiet()
+        assert world.refused == []
+        world.gate("b").set()
+        await world.quiet()
+        assert len(world.refused) == (1 if taken == 3 else 0)
+        assert len(world.answered) == 2 * taken + 2 - len(world.refused)
+
+
+async def test_a_slot_whose_handler_works_on_is_no_knot(mock_clock: MockClock) -> None:
+    async with world_of("a", concurrency=2) as world:
+        await world.spawn("b")
+        world.begin("b", *hold("b", ("ask", "a")))
+        world.begin("a", ("wait", "work"))
+        world.begin("a", ("ask", "b"))
+        await world.quiet()
+        world.gate("b").set()
+        await world.quiet()
+        assert world.refused == world.answered == []
+        world.gate("work").set()
+        await world.quiet()
+        assert world.refused == []
+        assert len(world.answered) == 5
+
+
+async def test_messages_ahead_that_can_end_are_no_knot(mock_clock: MockClock) -> None:
+    async with world_of("a", "b") as world:
+        world.begin("a", ("wait", "a"))
+        world.begin("a", ("wait", "second"))
+        world.begin("b", ("ask", "a"))
+        await world.quiet()
+        world.gate("a").set()
+        world.gate("second").set()
+        await world.quiet()
+        assert world.refused == []
+        assert len(world.answered) == 4
+
+
+async def test_a_message_ahead_that_is_in_the_ring_is_in_the_way_of_those_behind_it(
+    mock_clock: MockClock,
+) -> None:
+    async with world_of("a", "b", "c") as world:
+        # a is to handle two: the first asks c; b waits behind both, and c asks b
+        world.begin("a", ("wait", "a"), ("ask", "c"))
+        world.begin("b", *hold("b", ("ask", "a")))
+        world.begin("c", *hold("c", ("ask", "b")))
+        await world.quiet()
+        world.begin("a")
+        await world.quiet()
+        world.gate("b").set()
+        await world.quiet()
+        world.gate("c").set()
+        await world.quiet()
+        assert world.refused == []
+        world.gate("a").set()
+        await world.quiet()
+        assert len(world.refused) == 1
+        assert "a > c > b > a" in world.refused[0]
+
+
+# -- modes -----------------------------------------------------------------------------------------
+
+MODES = {
+    # concurrency; the mode in hand (it asks b), the mode that waits ahead; is b's ask a knot?
+    "free slot": (2, "normal", None, False),
+    "a reader has it": (1, "reader", None, True),
+    "readers leave slots": (2, "reader", None, False),
+    "one that is alone": (2, "alone", None, True),
+    "one that is to be alone waits": (2, "normal", "alone", True),
+    "a reader ahead, which is let in": (2, "normal", "reader", False),
+}
+
+
+@pytest.mark.parametrize("case", MODES)
+async def test_who_waits_for_whom_follows_the_modes(case: str, mock_clock: MockClock) -> None:
+    concurrency, has, ahead, knot = MODES[case]
+    async with world_of("a", concurrency=concurrency) as world:
+        await world.spawn("b")
+        world.begin("b", *hold("b", ("ask", "a")))
+        world.begin("a", ("ask", "b"), mode=has)
+        await world.quiet()
+        if ahead:
+            world.begin("a", mode=ahead)
+            await world.quiet()
+        world.gate("b").set()
+        await world.quiet()
+        assert len(world.refused) == knot
+        assert any(said == "a > b" for said in world.answered)
+
+
+async def test_readers_wait_for_a_writer_and_it_for_them(mock_clock: MockClock) -> None:
+    async with world_of("a", "b") as world:
+        world.begin("b", *hold("b", ("ask", "a")))
+        world.begin("a", ("wait", "r"), mode="reader")
+        world.begin("a", ("ask", "b"), mode="reader")
+        await world.quiet()
+        world.gate("b").set()  # b waits for both readers, one of which waits for b
+        await world.quiet()
+        assert len(world.refused) == 1
+        assert "b > a > b" in world.refused[0]
+
+
+# -- what may yet go on ----------------------------------------------------------------------------
+
+
+async def test_a_handler_that_waits_for_something_else_too_is_no_knot(
+    mock_clock: MockClock,
+) -> None:
+    async with world_of("a", "b") as world:
+        world.begin("a", ("all", ("ask", "b"), ("wait", "other")))
+        world.begin("b", *hold("b", ("ask", "a")))
+        await world.quiet()
+        world.gate("b").set()
+        await world.quiet()
+        assert world.refused == []
+
+
+async def test_a_handler_all_of_whose_tasks_are_in_the_ring_is_one(mock_clock: MockClock) -> None:
+    async with world_of("a", "b", "c") as world:
+        world.begin("b", *hold("b", ("ask", "a")))
+        world.begin("c", *hold("c", ("ask", "a")))
+        world.begin("a", ("all", ("ask", "b"), ("all", ("ask", "c"))))
+        await world.quiet()
+        world.gate("b").set()
+        await world.quiet()
+        assert world.refused == [], "the task that asks c may end, and raise"
+        world.gate("c").set()
+        await world.quiet()
+        assert len(world.refused) == 1
+        assert "c > a" in world.refused[0]
+        # now the task that asked c has its answer, and with its end there is another knot
+        world.began += FIRST_LOOK
+        mock_clock.jump(FIRST_LOOK)
+        await world.quiet()
+        assert len(world.refused) == 2
+        assert len(world.answered) == 5
+
+
+async def test_a_background_task_holds_up_nobody(mock_clock: MockClock) -> None:
+    async with world_of("a", "b") as world:
+        world.begin("a", ("background", ("ask", "b")), ("wait", "a"))
+        world.begin("b", *hold("b", ("ask", "a")))
+        await world.quiet()
+        world.gate("b").set()
+        await world.quiet()
+        assert world.refused == []
+
+
+async def test_whoever_asks_from_outside_closes_nothing(mock_clock: MockClock) -> None:
+    async with world_of("a", "b") as world:
+        world.begin("a", *hold("a", ("ask", "b")))
+        world.begin("b", *hold("a", ("wait", "b")))
+        await world.quiet()
+        world.gate("a").set()
+        world.begin("a")
+        world.begin("b")
+        await world.quiet()
+        assert world.refused == []
+
+
+async def test_a_limit_of_ones_own_is_a_deadline_like_any_other(mock_clock: MockClock) -> None:
+    async with world_of("a", "b") as world:
+        world.begin("a", ("within", 0.5, ("ask", "b")))
+        world.begin("b", *hold("b", ("ask", "a")))
+        await world.quiet()
+        world.gate("b").set()
+        await world.quiet()
+        assert len(world.refused) == 1
+
+
+async def test_an_actor_that_is_suspended_by_hand_is_no_knot(mock_clock: MockClock) -> None:
+    async with world_of("a", "b") as world:
+        world.begin("a", ("ask", "b"))
+        world.begin("b", *hold("b", ("ask", "a")))
+        await world.quiet()
+        world.system.address("a").suspend()
+        world.gate("b").set()
+        await world.quiet()
+        assert world.refused == []
+
+
+async def test_one_who_gave_up_waiting_is_out_of_the_ring(mock_clock: MockClock) -> None:
+    async with world_of("a", "b") as world:
+        world.begin("b", *hold("b", ("ask", "a")))
+        await world.quiet()
+        scope = trio.CancelScope()
+
+        async def ask_and_give_up() -> None:
+            with scope:
+                await world.system.address("a").ask(Do((("ask", "b"),)), timeout=50)
+
+        world.nursery.start_soon(ask_and_give_up)
+        await world.quiet()
+        scope.cancel()
+        await world.quiet()
+        world.gate("b").set()
+        await world.quiet()
+        assert world.refused == []
+
+
+async def test_a_pool_is_asked_like_its_members(mock_clock: MockClock) -> None:
+    class Boss(Actor):
+        def __init__(self, world: World) -> None:
+            self.world = world
+            self.failed: list[BaseException] = []
+
+        async def initialize(self) -> None:
+            self.pool = await self.spawn_pool(Doer, self.world, size=2, name="m")
+
+        @handles
+        async def work(self, message: Do) -> None:
+            try:
+                await self.pool.ask(message, timeout=50)
+            except (AskCycle, RemoteError) as error:
+                self.failed.append(error)
+
+    async with world_of("a") as world:
+        await world.system.spawn(Boss, world, name="boss")
+        for number in (1, 2):
+            world.begin(f"boss/m-{number}", *hold("m", ("ask", "boss")))
+        world.begin("boss")
+        await world.quiet()
+        world.gate("m").set()
+        await world.quiet()
+        # whichever of the two was first in the boss's queue waits for the member that it asks
+        assert len(world.refused) == 1, world.refused
+        assert "> boss > boss/m-" in world.refused[0]
+
+
+# -- starts ----------------------------------------------------------------------------------------
+
+
+async def test_a_child_that_asks_the_parent_which_waits_for_its_start_is_refused(
+    mock_clock: MockClock,
+) -> None:
+    failed: list[str] = []
+
+    class Parent(Doer):
+        @handles
+        async def hire(self, message: Hire) -> None:
+            try:
+                await self.spawn(Doer, self.world, *message.steps, name=message.name)
+            except StartFailed as error:
+                failed.append(str(error))
+
+    async with world_of() as world:
+        parent = await world.system.spawn(Parent, world, name="parent")
+        await parent.ask(Hire("child", (("ask", "parent"),)))
+        assert len(failed) == 1
+        assert (
+            "parent/child > parent > parent/child (initialize of parent/child asks parent, "
+            "which handles Hire and spawns parent/child)"
+        ) in failed[0]
+
+
+@attrs.frozen
+class Hire:
+    name: str
+    steps: tuple[Any, ...]
+
+
+async def test_a_child_may_ask_a_parent_that_has_a_slot_free_or_waits_for_nothing(
+    mock_clock: MockClock,
+) -> None:
+    async with world_of("other") as world:
+        await world.spawn("parent", concurrency=2)
+        world.begin("parent", ("spawn", "one", {}, ("ask", "parent")))
+        await world.quiet()
+        world.begin("parent", ("background", ("spawn", "two", {}, ("ask", "parent"))))
+        await world.quiet()
+        world.begin("other", ("background", ("spawn", "three", {}, ("ask", "other"))))
+        await world.quiet()
+        assert {each.name for each in world.system.addresses()} == {
+            "other", "other/three", "parent", "parent/one", "parent/two"
+        }  # fmt: skip
+
+
+async def test_two_whose_starts_ask_each_other_by_way_of_a_spawn_are_refused(
+    mock_clock: MockClock,
+) -> None:
+    failed: list[str] = []
+
+    async def spawn(world: World, name: str, *steps: Any) -> None:
+        try:
+            await world.system.spawn(Doer, world, *steps, name=name)
+        except StartFailed as error:
+            failed.append(str(error))
+
+    async with world_of("q") as world:
+        # p's start spawns a child, whose start asks q, which asks p
+        world.begin("q", *hold("q", ("ask", "p")))
+        world.nursery.start_soon(spawn, world, "p", ("spawn", "c", {}, ("ask", "q")))
+        await world.quiet()
+        world.gate("q").set()
+        await world.quiet()
+        assert len(world.refused) == 1
+        assert (
+            "q > p > p/c > q (q (handling Do) asks p, whose initialize spawns p/c, "
+            "whose initialize asks q)"
+        ) in world.refused[0]
+        assert failed == []
+
+
+async def test_one_child_waits_for_the_start_of_the_other_and_is_asked_by_it(
+    mock_clock: MockClock,
+) -> None:
+    failed: list[str] = []
+
+    class Parent(Doer):
+        async def hire(self, name: str, *steps: Any) -> None:
+            try:
+                await self.spawn(Doer, self.world, *steps, name=name)
+            except StartFailed as error:
+                failed.append(str(error))
+
+        async def initialize(self) -> None:
+            self.nursery.start_soon(self.hire, "one", ("wait", "one"), ("ask", "parent/two"))
+            self.nursery.start_soon(self.hire, "two")
+
+    async with world_of() as world:
+        await world.system.spawn(Parent, world, name="parent")
+        await world.quiet()
+        world.gate("one").set()
+        await world.quiet()
+        names = sorted(["parent/one", "parent/two"])
+        assert len(failed) in (0, 1)  # the one that is started first may be either
+        up = {each.name for each in world.system.addresses()} - {"parent"}
+        assert len(up) + len(failed) == 2, (up, failed, names)
+
+
+# -- cost ------------------------------------------------------------------------------------------
+
+
+async def test_a_thousand_callers_of_one_busy_actor_look_at_the_same_few_things(
+    mock_clock: MockClock,
+) -> None:
+    steps: list[int] = []
+
+    class Caller(Actor, concurrency=1000):
+        @handles
+        async def call(self, message: Do) -> None:
+            address = in_hand_world[0].system.address("busy")
+            with trio.CancelScope() as scope:
+                scopes.append(scope)
+                nursery = in_hand_world[0].nursery
+                nursery.start_soon(count)
+                await address.ask(Do(), timeout=100)
+
+    async def count() -> None:
+        steps.append(steps_of_last_search())
+
+    scopes: list[trio.CancelScope] = []
+    in_hand_world: list[World] = []
+    async with world_of("busy") as world:
+        in_hand_world.append(world)
+        caller = await world.system.spawn(Caller, name="caller", capacity=2000)
+        world.begin("busy", ("wait", "busy"))
+        await world.quiet()
+        for _ in range(1000):
+            caller.offer(Message("tell", Do(), handle_timeout=math.inf))
+        await world.quiet()
+        assert len(steps) == 1000
+        assert max(steps) <= 5
+
+
+@pytest.mark.parametrize("length", [10, 100])
+async def test_a_chain_costs_no_more_than_its_length(length: int, mock_clock: MockClock) -> None:
+    names = [f"n{i}" for i in range(length)]
+    async with world_of(*names, "last") as world:
+        for name, after in zip(names, [*names[1:], "last"], strict=True):
+            world.begin(name, *hold(name, ("ask", after)))
+        world.begin("last", ("wait", "last"))
+        await world.quiet()
+        for name in reversed(names):
+            world.gate(name).set()
+            await world.quiet()
+        assert length <= steps_of_last_search() <= 5 * length + 5
+        assert world.refused == []
+
+
+async def test_an_ask_of_an_idle_actor_looks_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+) -> None:
+    from nexus_actors.actors import knots
+
+    looked: list[Any] = []
+    monkeypatch.setattr(knots, "_refuse", lambda *what: looked.append(what))
+    async with world_of("a", "b") as world:
+        world.begin("a", ("ask", "b"))
+        await world.quiet()
+        assert looked == []
+        assert len(world.answered) == 2
