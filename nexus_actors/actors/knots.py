@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING
 
 import attrs
@@ -40,6 +40,9 @@ __all__ = [
 BUDGET = 20_000
 """Nodes after which a search gives up, and the ask is made."""
 
+FAR = 64
+"""Messages ahead in a queue that a search looks at, not to take longer the longer that is."""
+
 FIRST_LOOK = 0.25
 LAST_LOOK = 1.0
 """Seconds; see :func:`refuse_to_wait_on`."""
@@ -63,7 +66,7 @@ def refuse_to_close(asked: ActorCell, mode: Mode, name: str, doing: Message | No
     """
     if asked.state == "running" and not asked.in_hand and not asked.mailbox.waiting:
         return
-    _refuse(_Turn(asked, mode), asked, name, doing, "asks")
+    _refuse(_Last(asked, mode), asked, name, doing, "asks")
 
 
 def refuse_to_wait_on(message: Message, name: str, doing: Message | None) -> None:
@@ -93,8 +96,16 @@ def _refuse(root: Hashable, cell: ActorCell, name: str, doing: Message | None, v
 
 
 @attrs.frozen
+class _Last:
+    """That the actor takes a message of this mode which is put behind all that wait for it now."""
+
+    cell: ActorCell
+    mode: Mode
+
+
+@attrs.frozen
 class _Turn:
-    """That the actor takes one more message of this mode, behind those that wait for it now."""
+    """That the actor takes one more message of this mode beside those that it has in hand."""
 
     cell: ActorCell
     mode: Mode
@@ -216,6 +227,8 @@ def _needs(what: Hashable) -> tuple[Iterable[Hashable], bool]:
     match what:
         case Message():
             return _needs_of_message(what)
+        case _Last(cell, mode):
+            return _needs_of_waiting(cell, mode)
         case _Turn(cell, mode):
             return _needs_of_turn(cell, mode)
         case _Slot(cell, mode):
@@ -248,22 +261,29 @@ def _needs_of_message(message: Message) -> tuple[Iterable[Hashable], bool]:
     cell = message.home
     if cell is None or cell.mailbox.put_aside:
         return _GOES_ON  # what is put aside may be taken out again by any code of the actor
-    return (_Turn(cell, message.mode),), True
+    return _needs_of_waiting(cell, message.mode, message)
+
+
+def _needs_of_waiting(
+    cell: ActorCell, mode: Mode, message: Message | None = None
+) -> tuple[Iterable[Hashable], bool]:
+    """What a message of ``mode`` waits for behind those before it; None: behind all that wait."""
+    if cell.state != "running":
+        return (_Up(cell),), True
+    modes = {mode}
+    for ahead in islice(cell.mailbox.in_turn(), FAR):
+        if ahead is message:
+            break
+        modes.add(ahead.mode)
+    return [_Turn(cell, each) for each in sorted(modes)], False
 
 
 def _needs_of_turn(cell: ActorCell, mode: Mode) -> tuple[Iterable[Hashable], bool]:
-    if cell.state != "running":
-        return (_Up(cell),), True
     held_up = None if cell.mailbox.paused else cell.held_up(mode)
     if held_up is None:
         return _GOES_ON  # suspended by hand, or about to end
     each, one = held_up
-    needs: list[Hashable] = [_Slot(cell, one)] if one is not None else []
-    first = cell.mailbox.first()
-    if first is not None and first.mode != mode:
-        needs.append(_Turn(cell, first.mode))
-    if not each:
-        return needs, False
+    needs = [_Slot(cell, one)] if one is not None else []
     return chain(needs, (m for m in [*cell.in_hand.values()] if m.mode in each)), False
 
 

@@ -175,9 +175,9 @@ class Mailbox:
             else:
                 self._stale -= 1
 
-    def first(self) -> Message | None:
-        """The message that is to be taken next."""
-        return next((m for m in chain(self._system, self._queue) if m.fate is None), None)
+    def in_turn(self) -> Iterator[Message]:
+        """The messages that are to be taken, the next one first; to be read at once."""
+        return (m for m in chain(self._system, self._queue) if m.fate is None)
 
     def oldest(self) -> Message | None:
         """The message that has waited longest, system messages apart."""
