@@ -36,6 +36,7 @@ from nexus_actors.actors.faults import (
 from nexus_actors.actors.history import CleanedUpBadly, Faulted
 from nexus_actors.actors.message import Message, Mode, current_message
 from nexus_actors.actors.starting import beginning
+from nexus_actors.actors.turns import turns_of_this_run
 from nexus_actors.errors import (
     ActorRestarted,
     ActorStopped,
@@ -49,9 +50,6 @@ from supervisors import KILLED, NORMAL, SHUTDOWN, Child, ExitReason
 from supervisors import error as exit_error
 
 __all__ = ["Behaviour", "Incarnation", "Limits", "PluginFault", "run_incarnation"]
-
-_TURN = 0.0002
-"""Seconds a busy actor handles messages before it lets other tasks run."""
 
 
 class PluginFault(NexusError):
@@ -170,6 +168,8 @@ class Incarnation:
         self._crash: BaseException | None = None
         """The first crash; once set, the nursery is cancelled and it is raised at the end."""
         self._fault_times: deque[float] = deque()
+        self._now = 0.0
+        """Trio's clock when it was last read: for the handler that ended last."""
         self._idle_watch = IdleWatch(log.plugin_logger(cell.name).warning)
         cell.equip(behaviour)
         self._nursery: trio.Nursery
@@ -271,7 +271,8 @@ class Incarnation:
             message.cancel("stop")
 
     async def _loop(self) -> None:
-        turn_ends = trio.current_time() + _TURN
+        turns = turns_of_this_run()
+        turn, turn_ends = turns.begin(trio.current_time())
         while True:
             over = self._stopping or self._has_crashed()
             message = None if over else self._mailbox.take(self._admit)
@@ -279,7 +280,7 @@ class Incarnation:
                 if self._stopping and not self._in_hand:
                     return
                 await self._mailbox.sleep()
-                turn_ends = trio.current_time() + _TURN
+                turn, turn_ends = turns.begin(trio.current_time())
                 continue
             message.scope = trio.CancelScope()
             self._in_hand[message.number] = message
@@ -290,9 +291,12 @@ class Incarnation:
                 self._idle_watch.end(message.handler, self._mailbox.waiting > 0)
             else:
                 self._nursery.start_soon(self._process, message)
-            if trio.current_time() >= turn_ends:
+                self._now = trio.current_time()
+            if turns.number != turn:  # its handler has waited: this is another turn
+                turn, turn_ends = turns.begin(self._now)
+            elif self._now >= turn_ends:
                 await trio.lowlevel.checkpoint()
-                turn_ends = trio.current_time() + _TURN
+                turn, turn_ends = turns.begin(trio.current_time())
 
     def _has_crashed(self) -> bool:
         """Whether a handler or a task of the nursery crashed: what waits is the next one's."""
@@ -310,9 +314,16 @@ class Incarnation:
             return  # between its taking and now: it goes back into the queue
         message.begun = True
         message.task, message.background = trio.lowlevel.current_task(), self._nursery
+        began = trio.current_time()
+        work = self._cell.work
+        work.begun += 1
+        waited = began - message.accepted_at
+        work.waiting_time += waited
+        if waited > work.longest_wait:
+            work.longest_wait = waited
         self._cell.recent.append(
             (
-                trio.current_time(),
+                began,
                 message.kind,
                 message.handler or type(message.payload).__name__,
                 message.sender,
@@ -323,7 +334,6 @@ class Incarnation:
         scope = message.scope
         assert scope is not None
         # `scope` may be cancelled already: its caller gave up between the taking and this line
-        began = trio.current_time()
         scope.deadline = limit = min(message.deadline, began + message.handle_timeout)
         finished = False
         where: TracebackType | None = None
@@ -356,6 +366,12 @@ class Incarnation:
             if log_token is not None:
                 log.unbind(log_token)
             message.scope = None
+            self._now = trio.current_time()
+            took = self._now - began
+            work.handling_time += took
+            if took > work.longest_handling:
+                work.longest_handling = took
+                work.longest_handler = message.handler or type(message.payload).__name__
             self._running.change(message.mode, -1)
             if message.fate is not None:
                 self._in_hand.pop(message.number, None)

@@ -15,6 +15,7 @@ from nexus_actors.actors.links import Exited, LinkedExit, Watch
 from nexus_actors.actors.mailbox import Mailbox, Overflow
 from nexus_actors.actors.message import Message, Mode
 from nexus_actors.actors.sizes import carried_by, largest_part, size_of
+from nexus_actors.actors.statistics import Work
 from nexus_actors.errors import ActorStopped, MailboxFull, MessageTooLarge, Unanswered
 from nexus_actors.words import in_bytes
 
@@ -77,6 +78,8 @@ class ActorCell:
         self.name = name
         self.dead_letters = dead_letters
         self.mailbox = Mailbox(name, capacity)
+        self.work = Work()
+        """What its handlers did, added up; written by the incarnation."""
         self.overflow = overflow
         self.max_size = max_size
         """Bytes that one message may hold; None where it may hold any number."""

@@ -46,6 +46,7 @@ class Message:
     """
 
     __slots__ = (
+        "accepted_at",
         "background",
         "begun",
         "cancelled_at",
@@ -115,6 +116,8 @@ class Message:
         """Whether its handler has asked to put it aside; looked at when that ends."""
         self.origin: DeadLetter | None = None
         """The dead letter it was retried from; None for a message sent the first time."""
+        self.accepted_at = 0.0
+        """When a mailbox took it (Trio's clock)."""
         self.taken = False
         """Whether an actor has it in hand; written by the mailbox alone."""
         self.begun = False
