@@ -1,5 +1,5 @@
-"""Busy actors take turns that share the time of a scheduler pass. Time is a mock: handlers let it go
-on themselves, and what is measured are passes, not the machine."""
+"""Busy actors take turns that share the time of a pass. Time is a mock: handlers let it go on
+themselves, and what is measured are passes, not the machine."""
 
 from collections import Counter
 
