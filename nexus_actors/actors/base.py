@@ -213,7 +213,10 @@ class ActorBehaviour:
     async def stop(self) -> None:
         """Run ``cleanup``."""
         self._belongings.close()
-        await self._actor.cleanup()
+        try:
+            await self._actor.cleanup()
+        finally:
+            self._belongings.close()  # what it has joined and watched meanwhile
 
 
 _WORDS: dict[str, tuple[Any, ...]] = {

@@ -68,13 +68,15 @@ class Belongings:
             await self._children.close()
 
     def close(self) -> None:
-        """The incarnation has ended: forget what it was interested in."""
+        """The incarnation has ended: forget what it was interested in. More than once is no error:
+        its clean-up may have been interested in more."""
         self._cell.inside = dict
         for watch in [*self._watches]:  # a link's other half stays: it tells the other of this end
             watch.address._cell.unwatch(watch)
         self._watches.clear()
         for group in self._groups:
             group.remove(self.address)
+        self._groups.clear()
 
     def finish(self) -> None:
         """End normally once the messages in hand are handled."""

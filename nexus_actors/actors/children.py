@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -30,6 +31,8 @@ from supervisors import (
     NotFound,
     Report,
     Reporter,
+    Restarting,
+    Running,
     Supervisor,
     SupervisorDied,
     SupervisorRef,
@@ -182,7 +185,8 @@ class Children:
         try:
             await self._ref.start_child(spec)
         except AlreadyPresent:  # that of one of the same name, which has ended
-            await self._ref.delete_child(spec.id)
+            with suppress(NotFound):
+                await self._ref.delete_child(spec.id)
             await self._ref.start_child(spec)
 
     async def spawn_pool(self, plan: Plan, *, size: int, route: Route, name: str) -> Pool:
@@ -216,6 +220,14 @@ class Children:
             pass  # temporary: its spec went with it; or its supervisor ends, and all with it
         if self._cells.get(short) is cell:  # meanwhile another may have got the name
             self._forget(short)
+
+    async def _drop_spec(self, short: str) -> None:
+        """Have its supervisor forget one that is not started again, lest they become many."""
+        assert self._ref is not None
+        if short in self._cells:
+            return  # another has got the name, and its start sees to that
+        with suppress(NotFound, Running, Restarting, NoProc, SupervisorDied):
+            await self._ref.delete_child(short)
 
     def addresses(self) -> list[Address]:
         """All that are there, in the order of spawning."""
@@ -253,6 +265,8 @@ class Children:
         if isinstance(report, ChildTerminated) and report.action in ("leave", "forget"):
             # nobody starts it again, and its callers learn it at once
             self._forget(str(report.id))
+            if report.action == "leave":
+                self._nursery.start_soon(self._drop_spec, str(report.id))
         if isinstance(report, GaveUp):
             self._last_words = f": {report}"
         self._on_report(report)

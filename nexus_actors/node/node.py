@@ -24,9 +24,8 @@ import attrs
 import trio
 
 from nexus_actors import log
-from nexus_actors.actors import ActorCell, Address, Call, DeadLetters, Kernel, Proxy, Registry
+from nexus_actors.actors import ActorCell, Address, DeadLetters, Kernel, Proxy, Registry
 from nexus_actors.actors.groups import Groups
-from nexus_actors.actors.handling import Handlers
 from nexus_actors.actors.proxy import ANY_METHOD
 from nexus_actors.config import Settings
 from nexus_actors.database import Database, DatabaseAdapter
@@ -44,6 +43,7 @@ from nexus_actors.node.pages import add_pages
 from nexus_actors.node.watchdog import guarding
 from nexus_actors.plugin.building import Builder
 from nexus_actors.plugin.granted import PluginContext
+from nexus_actors.plugin.host import handlers_of_plugin
 from nexus_actors.plugin.keeper import Keeper, WaitForNeeds
 from nexus_actors.plugin.loader import LoadedPlugin, Plan, routes_of
 from nexus_actors.plugin.outermost import node_middleware_of, within_its_time
@@ -327,7 +327,7 @@ class Node:
         )
         cell.methods = plugin.catalogue.methods
         # what else is told or asked is refused to its sender: it would be a fault, or even a crash
-        cell.handlers = Handlers({Call: "call"})
+        cell.handlers = handlers_of_plugin(name, plugin.catalogue)
         address = Address(cell)
         routes = routes_of(plugin, lambda entry: PluginEndpoint(address, entry, manifest.on_error))
         faults = self.router.check(routes)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from node_world import client_of, module_of, node_here, until, write_plugin
 
+from nexus_actors.actors import NotHandled
 from nexus_actors.errors import MessageTooLarge, RemoteError
 from nexus_actors.events.event import make_event
 from nexus_actors.node.letters import describe, letters_of, retry
@@ -124,6 +125,20 @@ async def test_letters_are_bounded_by_the_settings(plugins: Path) -> None:
         for number in (1, 2, 3):
             node.emit(make_event("book.added", {"text": "x" * 200_000, "n": number}, source="s"))
         assert node.dead_letters.size <= 1024**2
+
+
+async def test_a_plugin_that_is_sent_something_else_says_what_it_handles(plugins: Path) -> None:
+    write_plugin(plugins, "bare", "class P(Plugin): pass")
+    async with node_here(plugins) as node:
+        with pytest.raises(NotHandled) as caught:
+            await node.registry.address("shelf").tell("hello")
+        assert str(caught.value) == (
+            "shelf does not handle str; it is a plugin and handles calls of store(); the events "
+            "book.added; requests for POST /books, POST /stream (call it by "
+            'get_plugin("shelf").store(...), or emit an event it subscribes to)'
+        )
+        with pytest.raises(NotHandled, match="bare does not .* it is a plugin and handles nothing"):
+            await node.registry.address("bare").ask("hello")
 
 
 async def test_a_plugin_may_catch_it(tmp_path: Path, plugins: Path) -> None:
