@@ -64,8 +64,14 @@ def refuse_to_close(asked: ActorCell, mode: Mode, name: str, doing: Message | No
     Raises:
         AskCycle: with the path, and in words why each waits for the next.
     """
-    if asked.state == "running" and not asked.in_hand and not asked.mailbox.waiting:
-        return
+    if asked.state == "running":
+        in_hand = asked.in_hand
+        if not in_hand:
+            return
+        if len(in_hand) == 1:  # with that all that waits is taken, whatever its mode
+            (message,) = in_hand.values()
+            if _is_seen_to_go_on(message):
+                return
     _refuse(_Last(asked, mode), asked, name, doing, "asks")
 
 
@@ -256,12 +262,19 @@ def _needs_of_message(message: Message) -> tuple[Iterable[Hashable], bool]:
     if message.fate is not None:
         return _GOES_ON  # its answer is on the way
     if message.taken:
-        ends = message.scope is None or message.scope.cancel_called or message.stashed
-        return _GOES_ON if ends or message.task is None else ((message.task,), True)
+        return _GOES_ON if _is_seen_to_go_on(message) else ((message.task,), True)
     cell = message.home
     if cell is None or cell.mailbox.put_aside:
         return _GOES_ON  # what is put aside may be taken out again by any code of the actor
     return _needs_of_waiting(cell, message.mode, message)
+
+
+def _is_seen_to_go_on(message: Message) -> bool:
+    """Whether the handler of ``message``, which is in hand, waits for no answer."""
+    scope, task = message.scope, message.task
+    if scope is None or task is None or message.stashed or scope.cancel_called:
+        return True
+    return task is not trio.lowlevel.current_task() and awaited(task) is None
 
 
 def _needs_of_waiting(
