@@ -87,6 +87,8 @@ class TestApplication:
         self._dsn: str | None = None
         self._nursery: trio.Nursery
         """Where the node runs; set by :meth:`start`."""
+        self._starting = trio.Lock()
+        """Held while something is started that there is once: fixtures run beside each other."""
         self._probes: Children | None = None
 
     @property
@@ -103,14 +105,14 @@ class TestApplication:
         Raises:
             NexusError: the test has an ``autojump_clock``.
         """
-        if self.node is not None:
-            return
         _refuse_autojump()
         nursery = node_nursery.get() or trio.lowlevel.current_task().parent_nursery
         assert nursery is not None
-        self._nursery = nursery
-        async with clock.passing(patience=_PATIENCE):
-            await self._start()
+        async with self._starting:
+            if self.node is None:
+                self._nursery = nursery
+                async with clock.passing(patience=_PATIENCE):
+                    await self._start()
 
     async def _start(self) -> None:
         self._dsn = await postgres.new_database()
@@ -194,11 +196,12 @@ class TestApplication:
         await self.start()
         node = self._running()
         async with clock.passing():
-            if self._probes is None:
-                kernel = Kernel(node.registry, node.dead_letters, node.groups)
-                probes = Children("", kernel, intensity=1_000_000)
-                await self._nursery.start(probes.run)
-                self._probes = probes
+            async with self._starting:
+                if self._probes is None:
+                    kernel = Kernel(node.registry, node.dead_letters, node.groups)
+                    probes = Children("", kernel, intensity=1_000_000)
+                    await self._nursery.start(probes.run)
+                    self._probes = probes
             probe = await start_probe(_spawning(self._probes), node.registry, name)
         be_plugin(probe, methods)
         subscriber = PluginSubscriber(node.registry.cell(name))

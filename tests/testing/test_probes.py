@@ -252,6 +252,23 @@ async def test_a_name_that_is_taken_is_refused(app):
         await app.probe("billing")
 
 
+async def test_probes_of_several_fixtures_are_made_beside_each_other(shop_folder):
+    app = TestApplication(plugins=[shop_folder])
+    made, done = trio.open_memory_channel(4)
+
+    async def make(function, name):
+        await function(name)
+        made.send_nowait(name)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(make, app.probe, f"probe-{number}")
+        nursery.start_soon(make, app.register_plugin, "billing")
+        names = {await done.receive() for _ in range(4)}
+        assert {cell.name for cell in app.node.cells()} == names
+        await app.cleanup()
+
+
 async def test_a_bad_pattern_is_refused(app):
     with pytest.raises(ValueError, match="order"):
         await app.probe("audit", events=["order."])
