@@ -17,7 +17,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import attrs
 import trio
@@ -82,6 +82,8 @@ class Limits:
     """How many readers run beside each other."""
     start_timeout: float = 30.0
     """Seconds :meth:`Behaviour.start` may take."""
+    on_error: Literal["reply", "restart"] | None = None
+    """What a fault does where its message says nothing; None: the kind of message decides."""
     fault_limit: int | None = None
     """More faults in answering within ``fault_period`` seconds are a crash; None: never."""
     fault_period: float = 60.0
@@ -442,7 +444,8 @@ class Incarnation:
         self._logger().warning(f"{message.handler or message.kind} {why}", **fields)
 
     def _failed(self, message: Message, error: BaseException) -> None:
-        verdict = judge(error, message.reply is not None, message.on_error)
+        on_error = message.on_error or self._limits.on_error
+        verdict = judge(error, message.reply is not None, on_error)
         if verdict.fault:
             if not verdict.crash:
                 self._cell.faults += 1

@@ -44,7 +44,11 @@ class Timer:
 class Belongings:
     """See the module. Opened with the incarnation's nursery, closed when that is empty."""
 
-    def __init__(self, cell: ActorCell, kernel: Kernel) -> None:
+    def __init__(
+        self, cell: ActorCell, kernel: Kernel, handle_timeout: float = HANDLE_TIMEOUT
+    ) -> None:
+        """``handle_timeout``: seconds that the handler of a timer may take."""
+        self._handle_timeout = handle_timeout
         self._cell = cell
         self._kernel = kernel
         self.address = Address(cell)
@@ -188,7 +192,7 @@ class Belongings:
             while True:
                 await trio.sleep_until(due)
                 if last is None or last.fate is not None:
-                    last = Message("timer", payload, handle_timeout=HANDLE_TIMEOUT)
+                    last = Message("timer", payload, handle_timeout=self._handle_timeout)
                     try:
                         self._cell.offer(last)
                     except Unanswered:

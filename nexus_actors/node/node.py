@@ -378,6 +378,7 @@ class Node:
             Kernel(self.registry, self.dead_letters, self.groups),
             self._rng,
             self.settings.node.initialize_timeout,
+            self.settings.node.handler_timeout,
         )
         if parts.middleware is not None:
             self.frontend.middleware.append(
