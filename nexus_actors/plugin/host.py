@@ -121,7 +121,8 @@ def handlers_of_plugin(name: str, catalogue: Catalogue) -> Handlers:
     call = f'get_plugin("{name}").{catalogue.methods[0] if catalogue.methods else "method"}(...)'
     return Handlers(
         {Call: "call"},
-        f"it is a plugin and handles {words} (call it by {call}, or emit an event it subscribes to)",
+        f"it is a plugin and handles {words} "
+        f"(call it by {call}, or emit an event it subscribes to)",
     )
 
 
