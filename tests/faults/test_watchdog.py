@@ -22,16 +22,28 @@ MARGIN = PROMISED if "NEXUS_SOAK_ROUNDS" in os.environ else 3.0
 """What every round must keep: more where other suites run on the same two cores."""
 OFTEN = {"intensity": 1_000_000, "period": 1.0, "shutdown": 1.0}
 
-GUILTY = """
+ENDLESS = """
+import itertools
+
+ways = itertools.cycle(["computes", "sleeps", "sleeps"])
+
+def endless(*_):
+    if next(ways) == "computes":
+        while True:
+            pass
+    while True:
+        time.sleep(0.001)
+"""
+"""Holds the loop: computing one time of three, as other tests want the processor too."""
+
+GUILTY = (
+    ENDLESS
+    + """
 import re
 from contextlib import contextmanager
 
 from nexus_actors.http import post
 from nexus_actors.middleware import Middleware
-
-def endless(*_):
-    while True:
-        pass
 
 class Slow(Middleware):
     async def __call__(self, request, call_next):
@@ -158,6 +170,7 @@ class P(Plugin):
 async def _sleeper():
     time.sleep(1000)
 """
+)
 
 OTHER = """
 class P(Plugin):
@@ -190,14 +203,12 @@ TRIO_CASES = [
 ]
 
 
-ASYNCIO = """
+ASYNCIO = (
+    ENDLESS
+    + """
 import asyncio
 
 from nexus_actors.http import post
-
-def endless(*_):
-    while True:
-        pass
 
 async def spin():
     endless()
@@ -247,6 +258,7 @@ class P(Plugin):
     async def cleanup(self):
         pass
 """
+)
 
 ASYNCIO_CASES = [
     "loop",
@@ -260,7 +272,9 @@ ASYNCIO_CASES = [
     "wait_for",
 ]
 
-PHASES = """
+PHASES = (
+    ENDLESS
+    + """
 from nexus_actors.http import post
 
 NEXT = Path(__file__).with_name("next")
@@ -268,8 +282,7 @@ NEXT = Path(__file__).with_name("next")
 def stall_in(phase):
     if NEXT.exists() and NEXT.read_text() == phase:
         NEXT.unlink()
-        while True:
-            pass
+        endless()
 
 class S(Service):
     def __init__(self, config):
@@ -309,11 +322,11 @@ class P(Plugin):
     def node_middleware(cls, me):
         async def middleware(request, call_next):
             if request.headers.get("x-stall"):
-                while True:
-                    pass
+                endless()
             return await call_next(request)
         return middleware
 """
+)
 PHASE_CASES = [
     "init",
     "initialize",
