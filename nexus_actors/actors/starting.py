@@ -101,7 +101,8 @@ def _waits_for(cell: ActorCell) -> Iterator[tuple[str, ActorCell]]:
     if cell.start is not None:
         yield from (("whose initialize asks", each) for each in cell.start.asks)
     else:
-        yield from (("which requires", each) for each in cell.awaits if each.state != "running")
+        verb = "which is started after" if cell.is_child else "which requires"
+        yield from ((verb, each) for each in cell.awaits if each.state != "running")
 
 
 def _cycle(chain: Collection[str], way: list[tuple[str, ActorCell]]) -> AskCycle:

@@ -109,7 +109,10 @@ class Doer(Actor):
                 with trio.move_on_after(seconds):
                     await self.do_one(each, strict)
             case ("spawn", name, options, *steps):
-                await self.spawn(Doer, world, *steps, name=name, **options)
+                try:
+                    await self.spawn(Doer, world, *steps, name=name, **options)
+                except AskCycle as error:
+                    world.refused.append(str(error))
             case _:
                 raise AssertionError(step)
 
@@ -486,8 +489,9 @@ async def test_two_whose_starts_ask_each_other_by_way_of_a_spawn_are_refused(
         assert failed == []
 
 
-async def test_one_child_waits_for_the_start_of_the_other_and_is_asked_by_it(
-    mock_clock: MockClock,
+@pytest.mark.parametrize("first", ["one", "two"])
+async def test_one_child_that_asks_another_which_is_started_after_it_is_refused(
+    first: str, mock_clock: MockClock
 ) -> None:
     failed: list[str] = []
 
@@ -498,19 +502,72 @@ async def test_one_child_waits_for_the_start_of_the_other_and_is_asked_by_it(
             except StartFailed as error:
                 failed.append(str(error))
 
-        async def initialize(self) -> None:
-            self.nursery.start_soon(self.hire, "one", ("wait", "one"), ("ask", "parent/two"))
-            self.nursery.start_soon(self.hire, "two")
+        @handles
+        async def begin(self, message: Hire) -> None:
+            self.nursery.start_soon(self.hire, message.name, *message.steps)
 
     async with world_of() as world:
-        await world.system.spawn(Parent, world, name="parent")
+        parent = await world.system.spawn(Parent, world, name="parent")
+        for name in ["one", "two"] if first == "one" else ["two", "one"]:
+            steps = (("ask", "parent/two"),) if name == "one" else ()
+            await parent.ask(Hire(name, (("wait", name), *steps)))
+            await world.quiet()
+        for name in ("one", "two"):
+            world.gate(name).set()
+            await world.quiet()
+        if first == "two":
+            assert failed == []
+            return
+        assert len(failed) == 1
+        assert (
+            "parent/one > parent/two > parent/one (initialize of parent/one asks parent/two, "
+            "which is started after parent/one)"
+        ) in failed[0]
+        assert world.system.address("parent/two").is_running
+
+
+async def test_a_handler_that_would_wait_for_the_start_of_a_child_behind_its_own_asker_is_refused(
+    mock_clock: MockClock,
+) -> None:
+    async with world_of("a") as world:
+        # the start of one asks a, which is busy and then spawns two: that is started after one
+        world.begin("a", ("background", ("spawn", "one", {}, ("ask", "a"))), ("wait", "a"), SPAWN)
         await world.quiet()
-        world.gate("one").set()
+        world.gate("a").set()
         await world.quiet()
-        names = sorted(["parent/one", "parent/two"])
-        assert len(failed) in (0, 1)  # the one that is started first may be either
-        up = {each.name for each in world.system.addresses()} - {"parent"}
-        assert len(up) + len(failed) == 2, (up, failed, names)
+        (refused,) = world.refused
+        assert (
+            "a > a/two > a/one > a (a (handling Do) spawns a/two, which is started after a/one, "
+            "whose initialize asks a)"
+        ) in refused
+        assert world.system.address("a/one").is_running
+
+
+SPAWN = ("spawn", "two", {})
+
+
+# -- room in the mailbox ---------------------------------------------------------------------------
+
+
+async def test_whoever_waits_for_room_is_part_of_the_ring(mock_clock: MockClock) -> None:
+    async with world_of("a", capacity=1, overflow="wait") as world:
+        await world.spawn("b")
+        world.begin("a", *hold("a", ("ask", "b")))
+        world.begin("b", *hold("b", ("ask", "a")))
+        await world.quiet()
+        world.begin("a")
+        await world.quiet()
+        world.gate("b").set()
+        await world.quiet()
+        assert world.refused == []
+        world.gate("a").set()
+        await world.quiet()
+        (refused,) = world.refused
+        assert (
+            "a > b > a (a (handling Do) asks b, which handles Do and waits for room in the "
+            "mailbox of a)"
+        ) in refused
+        assert len(world.answered) == 4
 
 
 # -- cost ------------------------------------------------------------------------------------------
