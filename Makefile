@@ -24,8 +24,14 @@ check: $(STAMP)  ## style, types, layers, the shipped plugins
 	$(BIN)/lint-imports
 	$(BIN)/nexus check plugins
 
-soak: $(STAMP)  ## the tests of faults, a hundred rounds each
+# Of the random programs: 2,000 of each kind, always the same, and then fresh ones.
+RANDOM_TESTS := tests/supervisors/test_random_trees.py tests/actors/test_random_actors.py \
+	tests/node/test_random_plugins.py
+NEXUS_SOAK_SECONDS ?= 3600
+
+soak: $(STAMP)  ## faults a hundred times, random programs for NEXUS_SOAK_SECONDS (an hour)
 	NEXUS_SOAK_ROUNDS=100 $(BIN)/python -m pytest tests/faults
+	NEXUS_SOAK_SECONDS=$(NEXUS_SOAK_SECONDS) $(BIN)/python -m pytest -s $(RANDOM_TESTS)
 
 format: $(STAMP)  ## write it as `make check` wants it
 	$(BIN)/ruff check --fix --quiet .

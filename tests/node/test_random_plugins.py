@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
-sys.path += [str(TESTS / room / "support") for room in ("node", "actors", ".")]
+sys.path.append(str(Path(__file__).parent / "support"))
+sys.path.append(str(Path(__file__).parents[1] / "actors" / "support"))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 import random_programs
 from plugin_world import PluginWorld
 from random_plugins import program, smaller

@@ -128,9 +128,7 @@ class Scripted(Plugin):
         run.builds += 1
         for other in run.said.requires:
             if not self._world.runs[other].cell.incarnation:
-                self._world.wrong(
-                    f"{self.name} is built, and {other}, which it requires, was not up"
-                )
+                self._world.wrong(f"{self.name} is built before {other}, which it requires")
         if self._spec.start == "builds badly" and run.builds % 4 == 3:
             raise Oops("it is not to be built")
         kinds = self._kinds
