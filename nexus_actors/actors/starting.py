@@ -52,6 +52,7 @@ current_start: contextvars.ContextVar[Start | None] = contextvars.ContextVar(
 )
 """The start this context stems from; :func:`start_in_hand` tells whether it still is of it."""
 
+
 @contextmanager
 def beginning(cell: ActorCell, nursery: trio.Nursery) -> Iterator[None]:
     """Around ``initialize`` of an incarnation of ``cell`` that owns ``nursery``."""
