@@ -17,11 +17,21 @@ def library(request):
     return request.param
 
 
+def write_shop(folder, library):
+    write_plugin(
+        folder, "billing", BILLING.format(library=library), configuration={"period": NUMBER}
+    )
+    write_plugin(folder, "shop", SHOP)
+    return folder
+
+
 @pytest.fixture
 def shop_folder(tmp_path, library):
-    """A folder with billing, written for the library, and the shop."""
-    write_plugin(
-        tmp_path, "billing", BILLING.format(library=library), configuration={"period": NUMBER}
-    )
-    write_plugin(tmp_path, "shop", SHOP)
-    return tmp_path
+    """A folder with the shop, and with billing written for either library in turn."""
+    return write_shop(tmp_path, library)
+
+
+@pytest.fixture
+def trio_shop(tmp_path):
+    """The same for Trio alone: for tests in which the library of billing plays no part."""
+    return write_shop(tmp_path, "trio")

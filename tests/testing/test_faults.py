@@ -49,10 +49,10 @@ async def shop(shop_folder, kind, mock_clock):
 
 
 every_kind = pytest.mark.parametrize("kind", HANDLERS)
+by_http = pytest.mark.parametrize(("library", "kind"), [("trio", "http")], indirect=["library"])
 
 
-@every_kind
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(("kind", "named"), [*((kind, True) for kind in HANDLERS), ("http", False)])
 async def test_a_crash_ends_the_incarnation_and_the_next_one_works(shop, kind, named, mock_clock):
     with shop.app.faults("billing").crash(HANDLERS[kind] if named else "") as crash:
         assert await shop.trigger(kind) == {"http": 503, "call": 503}.get(kind)
@@ -138,7 +138,7 @@ async def test_a_flood_leaves_no_room_until_it_is_over(shop, kind, mock_clock):
     assert account.refused == 1
 
 
-@pytest.mark.parametrize("kind", ["http"])
+@by_http
 async def test_switches_end_with_their_block_also_by_an_error(shop, kind, mock_clock):
     with pytest.raises(KeyError):
         with shop.app.faults("billing").fail(ValueError, "by_http"):
@@ -146,7 +146,7 @@ async def test_switches_end_with_their_block_also_by_an_error(shop, kind, mock_c
     assert await shop.trigger("http") == 200
 
 
-@pytest.mark.parametrize("kind", ["http"])
+@by_http
 async def test_a_switch_meets_the_handler_it_names_alone_and_outlives_restarts(
     shop, kind, mock_clock
 ):
@@ -158,7 +158,7 @@ async def test_a_switch_meets_the_handler_it_names_alone_and_outlives_restarts(
     assert shop.cell.incarnation == 2
 
 
-@pytest.mark.parametrize("kind", ["http"])
+@by_http
 async def test_a_plugin_that_fails_to_start_again_is_suspended(shop, kind, mock_clock):
     billing = shop.app.faults("billing")
     with billing.fail(OSError("no network"), "initialize"):
@@ -172,10 +172,19 @@ async def test_a_plugin_that_fails_to_start_again_is_suspended(shop, kind, mock_
     assert await shop.trigger("http") == 200
 
 
-@pytest.mark.parametrize("kind", ["http"])
+@by_http
 async def test_a_handler_that_is_not_there_is_named_with_the_nearest(shop, kind, mock_clock):
     with pytest.raises(ValueError, match="billing .Billing. has no handler 'by_htpp'.*by_http"):
         shop.app.faults("billing").hang("by_htpp")
+
+
+@pytest.mark.parametrize("kind", ["http"])
+async def test_a_handler_that_streams_is_met_before_its_first_item(shop, kind, mock_clock):
+    with shop.app.faults("billing").slow(3, "stream") as slow:
+        async with shop.app.autojump():
+            response = await shop.client.get("/billing/stream")
+    assert slow.hits == 1
+    assert response.text.count("number") == 3
 
 
 # -- actors without a node -----------------------------------------------------------------------

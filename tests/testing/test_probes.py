@@ -174,8 +174,8 @@ async def test_probes_without_a_name_get_one(system, autojump_clock):
 
 
 @pytest.fixture
-async def app(shop_folder):
-    async with TestApplication(plugins=[shop_folder]) as app:
+async def app(trio_shop):
+    async with TestApplication(plugins=[trio_shop]) as app:
         yield app
 
 
@@ -252,8 +252,8 @@ async def test_a_name_that_is_taken_is_refused(app):
         await app.probe("billing")
 
 
-async def test_probes_of_several_fixtures_are_made_beside_each_other(shop_folder):
-    app = TestApplication(plugins=[shop_folder])
+async def test_probes_of_several_fixtures_are_made_beside_each_other(trio_shop):
+    app = TestApplication(plugins=[trio_shop])
     made, done = trio.open_memory_channel(4)
 
     async def make(function, name):

@@ -180,8 +180,8 @@ async def test_in_a_node_a_handler_is_waited_for_in_real_time(shop_folder):
         assert "still at work after 0.05 s: billing: by_event for 0.0" in str(caught.value)
 
 
-async def test_what_waits_for_a_suspended_plugin_is_no_work(shop_folder):
-    async with TestApplication(plugins=[shop_folder]) as app:
+async def test_what_waits_for_a_suspended_plugin_is_no_work(trio_shop):
+    async with TestApplication(plugins=[trio_shop]) as app:
         await app.register_plugin("billing")
         with app.faults("billing").crash(times=None):
             for _ in range(8):

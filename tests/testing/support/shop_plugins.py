@@ -36,6 +36,12 @@ class Billing(Plugin):
     async def tick(self):
         self.done.append("timer")
 
+    @get("/billing/stream")
+    async def stream(self):
+        for number in range(3):
+            await {library}.sleep(0)
+            yield {{"number": number}}
+
     @get("/billing/done")
     async def show(self):
         return {{"done": self.done}}
