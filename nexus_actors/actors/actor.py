@@ -33,7 +33,7 @@ from nexus_actors.actors.faults import (
     has_cancelled,
     judge,
 )
-from nexus_actors.actors.history import CleanedUpBadly, Faulted
+from nexus_actors.actors.history import CleanedUpBadly, Faulted, StartedLate
 from nexus_actors.actors.message import Message, Mode, current_message
 from nexus_actors.actors.starting import beginning
 from nexus_actors.actors.turns import turns_of_this_run
@@ -85,7 +85,8 @@ class Limits:
     on_error: Literal["reply", "restart"] | None = None
     """What a fault does where its message says nothing; None: the kind of message decides."""
     fault_limit: int | None = None
-    """More faults in answering within ``fault_period`` seconds are a crash; None: never."""
+    """More faults in answering within ``fault_period`` seconds are a crash; None: never. What is
+    only late does not count: often another is slow, or the caller chose the time."""
     fault_period: float = 60.0
 
 
@@ -233,7 +234,8 @@ class Incarnation:
     async def _start(self) -> None:
         where: TracebackType | None = None
         """Where it was when its time was up: the place to look at."""
-        with trio.CancelScope(deadline=trio.current_time() + self._limits.start_timeout) as scope:
+        began, allowed = trio.current_time(), self._limits.start_timeout
+        with trio.CancelScope(deadline=began + allowed) as scope:
             try:
                 with beginning(self._cell, self._nursery):
                     await self._behaviour.start(self._nursery)
@@ -242,10 +244,14 @@ class Incarnation:
                 raise
         if scope.cancelled_caught:
             late = HandlerTimeout(
-                f"initialize of {self._cell.name} did not end within "
-                f"{self._limits.start_timeout:g} s"
+                f"initialize of {self._cell.name} did not end within {allowed:g} s"
             )
             raise late.with_traceback(where)
+        if scope.cancel_called:
+            now = trio.current_time()
+            report = StartedLate(time=now, took=now - began, allowed=allowed)
+            self._logger().warning(str(report))
+            self._cell.history.add(report)
         self._cell.incarnation += 1
         self._cell.crashed_on = ""
         self._cell.begin(self)
