@@ -94,6 +94,9 @@ class PluginWorld(World):
         self.asked: dict[int, Asked] = {}
         self.outcomes: dict[int, str] = {}
         self.dropped: set[int] = set()
+        """Streams and websockets whose clients have gone."""
+        self.streams: dict[int, PluginLife] = {}
+        """Those that are being sent."""
         self.origins: dict[Message, DeadLetter] = {}
         self.letter_crashes: dict[int, int] = {}
         self.loops: Counter[str] = Counter()
@@ -558,6 +561,7 @@ class PluginWorld(World):
             yield
         finally:
             del run.sessions[token]
+            self.streams.pop(number, None)
 
     def end_session(self, plugin: Any, number: int, ending: str) -> None:
         """Raise what the session is to end with."""
@@ -574,6 +578,7 @@ class PluginWorld(World):
     async def items(self, plugin: Any, number: int) -> AsyncIterator[Any]:
         ending, count, pause, _ = self.deeds[number]
         with self.session(plugin, number):
+            self.streams[number] = plugin._life
             for place in range(count):
                 yield {"number": number, "place": place}
                 if pause:
@@ -779,8 +784,13 @@ class PluginWorld(World):
 
     async def session_from_outside(self, which: str, run: Run, deed: Any) -> None:
         number, scope = self.new_deed(deed), trio.CancelScope()
-        with scope:
-            await getattr(self, which)(run, number, 5, scope)
+        # every other caller gives up just when the answer is to come
+        timeout = deed[2] if number % 2 else 0
+        try:
+            with scope:
+                await getattr(self, which)(run, number, timeout or 5, scope)
+        finally:
+            self.dropped.add(number)
 
     # -- acts ------------------------------------------------------------------------------------
 
@@ -1002,6 +1012,7 @@ class PluginWorld(World):
         for run in self.runs.values():
             self.check_run(run)
         self.check_running()
+        self.check_streams()
         self.check_kept()
 
     def check_fates(self) -> None:
@@ -1086,6 +1097,11 @@ class PluginWorld(World):
             case _:
                 if lasts > LONGEST:
                     self.wrong(f"{cell.name} is {cell.state} since {lasts} s")
+
+    def check_streams(self) -> None:
+        for number, life in self.streams.items():
+            if number in self.dropped:
+                self.wrong(f"stream {number} of {life} goes on, and its client has gone")
 
     def check_kept(self) -> None:
         letters = self.node.dead_letters

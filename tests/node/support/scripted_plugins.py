@@ -175,6 +175,8 @@ def plugin_class(world: Any, spec: Spec) -> type[Plugin]:
     @get(f"{there}/stream/{{number}}")
     async def stream(self: Any, number: int) -> Any:
         with world.serving(self, number):
+            if pause := world.deeds[number][2]:
+                await self._ways.sleep(pause)
             return world.items(self, number)
 
     @websocket(f"{there}/talk/{{number}}")
