@@ -332,7 +332,10 @@ class DeadLetters:
         )
         message.origin = letter
         cell.offer(message)
-        self._remove(number)
+        if number in self._letters:
+            self._remove(number)
+        else:  # what it displaced from a full mailbox has pushed its letter off the full list
+            self.fell_off -= 1
         self.retried += 1
         return message
 

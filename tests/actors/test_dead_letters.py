@@ -6,7 +6,7 @@ import attrs
 import pytest
 import trio
 
-from nexus_actors.actors import DeadLetters, Message, open_system
+from nexus_actors.actors import ActorCell, DeadLetters, Message, open_system
 from nexus_actors.actors.dead_letters import NoSuchLetter, NotRetried
 from nexus_actors.actors.faults import failure_of
 from nexus_actors.actors.reply import ReplySlot
@@ -227,6 +227,18 @@ async def test_a_letter_for_a_full_mailbox_stays_and_no_second_one_is_made(
             it.dead_letters.retry(1, lambda name: it.cell)
         assert (letters_of(it).number, it.dead_letters.total) == (1, 1)
         gate.set()
+
+
+async def test_a_retry_whose_letter_is_pushed_off_the_list_meanwhile_is_a_retry(autojump_clock):
+    letters = DeadLetters(capacity=1)
+    cell = ActorCell("it", letters, capacity=1, overflow="drop_oldest")
+    cell.offer(Message("tell", "first"))
+    letter = letters.add("it", Message("tell", "second"), "mailbox full")
+    message = letters.retry(letter.number, lambda name: cell)
+    assert [one.payload for one in cell.mailbox.waiting_messages()] == ["second"]
+    assert message.fate is None
+    assert [one.payload for one in letters.list()] == ["first"], "which made room for it"
+    assert (letters.total, letters.retried, letters.fell_off) == (2, 1, 0)
 
 
 async def test_a_letter_for_an_actor_that_is_gone_stays(autojump_clock):
