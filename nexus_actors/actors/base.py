@@ -192,6 +192,8 @@ class ActorBehaviour:
     def __init__(self, actor: Actor, belongings: Belongings) -> None:
         self._actor = actor
         self._belongings = belongings
+        self.methods: dict[type, Any] = {}
+        """See :class:`.Behaviour`."""
         actor._belongings = belongings
 
     async def start(self, nursery: Any) -> None:
@@ -199,11 +201,18 @@ class ActorBehaviour:
         self._belongings.open(nursery, lambda: vars(self._actor))
         await self._actor.initialize()
 
+    def method_for(self, payload: Any) -> Any:
+        """See :class:`.Behaviour`."""
+        name = self._actor._handlers.method_for(payload)
+        assert name is not None, "what is not handled is refused to its sender"
+        method = self.methods[payload.__class__] = getattr(self._actor, name)
+        return method
+
     async def handle(self, message: Message) -> Any:
         """Run the handler for the type of the payload."""
-        method = self._actor._handlers.method_for(message.payload)
-        assert method is not None, "what is not handled is refused to its sender"
-        result = getattr(self._actor, method)(message.payload)
+        name = self._actor._handlers.method_for(message.payload)
+        assert name is not None, "what is not handled is refused to its sender"
+        result = getattr(self._actor, name)(message.payload)
         return await result if hasattr(result, "__await__") else result
 
     async def drain(self) -> None:

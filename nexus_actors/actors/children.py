@@ -18,6 +18,7 @@ from nexus_actors.actors.knots import refuse_to_spawn
 from nexus_actors.actors.mailbox import Overflow
 from nexus_actors.actors.message import in_hand
 from nexus_actors.actors.routing import Pool, Route, check_route
+from nexus_actors.actors.run_queue import RunQueue
 from nexus_actors.actors.starting import start_in_hand
 from nexus_actors.actors.waiting import held_up, needing
 from nexus_actors.errors import ActorStopped, NexusError
@@ -94,6 +95,8 @@ class Children:
         )
         self._ref: SupervisorRef | None = None
         self._nursery: trio.Nursery
+        self._queue: RunQueue
+        """Where their handlers run."""
         self._cells: dict[str, ActorCell] = {}
         self._numbers = itertools.count(1)
         self._in_turn: list[ActorCell] = []
@@ -109,10 +112,12 @@ class Children:
         """
         try:
             async with trio.open_nursery() as self._nursery:
+                self._queue = RunQueue(self._nursery)
                 self._ref = await self._nursery.start(self._supervisor.run)
                 assert self._ref is not None
                 task_status.started()
                 await self._ref.wait()
+                self._nursery.cancel_scope.cancel()  # what runs for nobody any more
         finally:
             for short in [*self._cells]:
                 self._forget(short)
@@ -143,7 +148,7 @@ class Children:
         limits = Limits(concurrency=options.concurrency)
 
         async def start(child: Child) -> None:
-            await self._kernel.live(child, cell, plan, limits)
+            await self._kernel.live(child, cell, plan, limits, self._queue)
 
         address = self._kernel.registry.register(cell)
         short = cell.name.removeprefix(f"{self._owner}/")

@@ -15,6 +15,7 @@ from nexus_actors.actors.registry import Registry
 if TYPE_CHECKING:
     from nexus_actors.actors.cell import ActorCell
     from nexus_actors.actors.children import Plan
+    from nexus_actors.actors.run_queue import RunQueue
     from supervisors import Child
 
 __all__ = ["Kernel"]
@@ -28,6 +29,9 @@ class Kernel:
     dead_letters: DeadLetters = attrs.field(factory=DeadLetters)
     groups: Groups = attrs.field(factory=Groups)
 
-    async def live(self, child: Child, cell: ActorCell, plan: Plan, limits: Limits) -> None:
+    async def live(
+        self, child: Child, cell: ActorCell, plan: Plan, limits: Limits, queue: RunQueue
+    ) -> None:
         """Be one incarnation of the actor in ``cell``: the work of its child spec."""
-        await run_incarnation(child, cell, plan.make(Belongings(cell, self)), limits)
+        behaviour = plan.make(Belongings(cell, self))
+        await run_incarnation(child, cell, behaviour, limits, queue=queue)
