@@ -17,7 +17,6 @@ from typing import Any
 import asyncpg
 
 from benchmarks.contenders import database_tasks as work
-from benchmarks.harness import emit
 
 
 class Held:
@@ -87,9 +86,10 @@ async def main(dsn: str, how: str) -> None:
         for turn in sys.stdin:  # between two turns there is nothing to do
             for name, tasks, count in work.plan(float(turn)):
                 await together(name, tasks, work.WARM)
-                began = time.perf_counter()
+                began, before = time.perf_counter(), time.process_time()
                 await together(name, tasks, count)
-                emit(f"{name} x{tasks}", tasks * count / (time.perf_counter() - began))
+                seconds, used = time.perf_counter() - began, time.process_time() - before
+                work.tell(name, tasks, count, seconds, used)
             print(flush=True)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.contenders import database_tasks as work
-from benchmarks.harness import ROOT, emit
+from benchmarks.harness import ROOT
 
 PLUGIN = """
 import sys
@@ -64,9 +64,9 @@ class Worker(Plugin):
             "transaction of 3": self.transaction,
         }}[wanted["statement"]]
         await self.together(function, wanted["tasks"], work.WARM)
-        began = time.perf_counter()
+        began, before = time.perf_counter(), time.process_time()
         await self.together(function, wanted["tasks"], wanted["count"])
-        return {{"seconds": time.perf_counter() - began}}
+        return [time.perf_counter() - began, time.process_time() - before]
 
     async def together(self, function, tasks, count):
         async def repeat(task):
@@ -102,7 +102,7 @@ def main(dsn: str) -> None:
                         answer = client.post("/measure", json=told)
                         if answer.status_code != 200:
                             raise RuntimeError(f"{answer.text}\n{(folder / 'log').read_text()}")
-                        emit(f"{statement} x{tasks}", tasks * count / answer.json()["seconds"])
+                        work.tell(statement, tasks, count, *answer.json())
                     print(flush=True)
         finally:
             node.send_signal(signal.SIGTERM)

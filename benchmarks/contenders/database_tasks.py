@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks.harness import emit
+
 __all__ = [
     "CREATE",
     "FILL",
@@ -42,3 +44,10 @@ def plan(scale: float) -> Iterator[tuple[str, int, int]]:
     for statement, count in STATEMENTS.items():
         for tasks in TASKS:
             yield statement, tasks, max(1, int(count * scale) // tasks)
+
+
+def tell(statement: str, tasks: int, count: int, seconds: float, processor: float) -> None:
+    """Print how many a second that was, and what one cost this process (which others' load on the
+    machine changes less)."""
+    emit(f"{statement} x{tasks}", tasks * count / seconds)
+    emit(f"{statement} x{tasks}, processor time", processor / (tasks * count) * 1e6)

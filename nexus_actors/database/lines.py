@@ -110,6 +110,7 @@ class Lines:
         self._context = Context()  # the loop's; a task's own may be another loop's
         self._nursery: trio.Nursery | None = None
         self._queue: Callable[..., Any] = _not_running
+        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself would forget them
         self._stopping = False
         # What the bytes that are being fed may bring the answer to.
         self._awaited: asyncio.Future[Any] | None = None
@@ -181,7 +182,9 @@ class Lines:
         if self._loop is None or self._stopping:
             coroutine.close()
             return
-        self._context.run(self._loop.create_task, coroutine)
+        task = self._context.run(self._loop.create_task, coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Call ``callback()`` after ``seconds``, unless the handle's ``cancel()`` is called."""
@@ -371,7 +374,9 @@ async def _getaddrinfo(
 
 
 def _log(loop: object, context: dict[str, Any]) -> None:
-    logger.debug("asyncpg: %s", context.get("message"), exc_info=context.get("exception"))
+    error = context.get("exception")
+    level = logging.WARNING if isinstance(error, Exception) else logging.DEBUG
+    logger.log(level, "asyncpg: %s", context.get("message"), exc_info=error)
 
 
 def _not_running(*args: object, **options: object) -> None:

@@ -198,6 +198,7 @@ class Pool:
                 self._wake_one(outcome.Error(_closing()))
                 raise
             self._wake_one(outcome.Error(error))
+            self._grow()
         else:
             self._opening -= 1
             line.take()

@@ -1,5 +1,6 @@
 """However a statement is cancelled, the pool keeps its connections and PostgreSQL stops working."""
 
+import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -108,6 +109,31 @@ async def test_sixty_storms_of_cancellation_leave_the_pool_whole(
             nursery.start_soon(meet, 0)
             nursery.start_soon(meet, 1)
     assert await db.fetch_value("SELECT sum(n) IS NULL OR sum(n) >= 0 FROM t")
+
+
+async def test_a_connection_comes_to_be_though_nobody_can_wait_for_it(
+    settings: Settings, plugin_name: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under deadlines shorter than it takes to open one there would never be one."""
+    from nexus_actors.database import engine
+
+    slow = engine._speak_json
+
+    async def slower(connection: Line) -> None:
+        await asyncio.sleep(0.05)
+        await slow(connection)
+
+    monkeypatch.setattr(engine, "_speak_json", slower)
+    database = Database(settings)
+    async with database.opened():
+        await database.wait_ready()
+        db = database.adapter_for(plugin_name(), can_write=True)
+        found = 0
+        with trio.fail_after(5):
+            while not found:
+                with trio.move_on_after(0.02):
+                    found = await db.fetch_value("SELECT 1")
+        assert await pool_of(database) == PoolStatistics(1, 1, 0, 2)
 
 
 class Work:
@@ -338,9 +364,15 @@ async def test_connections_that_cannot_be_made_leave_their_places_free(
         db = database.adapter_for(plugin_name(), can_write=True)
         with monkeypatch.context() as patch:
             patch.setattr(engine, "_speak_json", broken)
-            for _ in range(4):
-                with pytest.raises(Exception, match="the line is cut"):
+
+            async def refused() -> None:
+                with pytest.raises(DatabaseUnavailable, match="the line is cut"):
                     await db.execute("SELECT 1")
+
+            with trio.fail_after(5):  # more than there are places
+                async with trio.open_nursery() as nursery:
+                    for _ in range(5):
+                        nursery.start_soon(refused)
         assert await db.fetch_value("SELECT 1") == 1
         assert await pool_of(database) == PoolStatistics(1, 1, 0, 2)
 
