@@ -174,9 +174,10 @@ def plugin_class(world: Any, spec: Spec) -> type[Plugin]:
 
     @get(f"{there}/stream/{{number}}")
     async def stream(self: Any, number: int) -> Any:
-        with world.serving(self, number):
+        with world.serving(self, number) as message:
             if pause := world.deeds[number][2]:
-                await self._ways.sleep(pause)
+                world.deaf.add(message)  # it comes also where its caller has given up
+                await self._ways.deaf(pause)
             return world.items(self, number)
 
     @websocket(f"{there}/talk/{{number}}")
