@@ -40,10 +40,11 @@ class Address:
         balance = await address.ask(Balance())      # the answer, within 5 s
     """
 
-    __slots__ = ("_cell",)
+    __slots__ = ("_cell", "_mailbox")
 
     def __init__(self, cell: ActorCell) -> None:
         self._cell = cell
+        self._mailbox = cell.mailbox
 
     @property
     def name(self) -> str:
@@ -103,7 +104,7 @@ class Address:
             NotHandled: it has no handler for that type; the message names those it has.
             MessageTooLarge: it holds more bytes than the mailbox's ``max_size``.
         """
-        mailbox = self._cell.mailbox
+        mailbox = self._mailbox
         # hot (benchmarks/mailbox.py): most messages find room, and say nothing but their payload
         if (
             len(mailbox.queue) < mailbox.bare_room
