@@ -82,15 +82,16 @@ class Address:
         """Its numbers: the account of its messages, handlers' times, crashes and restarts."""
         return statistics_of(self._cell)
 
-    def offer(self, message: Message) -> None:
-        """Put ``message`` into the mailbox now, or raise; never waits.
+    def offer(self, message: Message) -> bool:
+        """Put ``message`` into the mailbox now, or raise; never waits. False where it went to dead
+        letters in place of a full mailbox, by ``overflow="drop_newest"``.
 
         Raises:
             ActorStopped: known, but not running.
             MailboxFull: as many wait as fit.
             NotHandled, MessageTooLarge: it does not take such a message.
         """
-        self._cell.offer(message)
+        return self._cell.offer(message)
 
     async def tell(self, payload: Any, *, sender: str = "", timeout: float = ASK_TIMEOUT) -> None:
         """Give it ``payload`` and go on. Returns once accepted.

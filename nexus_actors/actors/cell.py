@@ -162,8 +162,9 @@ class ActorCell:
         retry = None if self.next_try is None else max(0.0, self.next_try - trio.current_time())
         return ActorStopped(self.name, self.state, retry)
 
-    def offer(self, message: Message) -> None:
-        """Put ``message`` into the mailbox or refuse it, at once.
+    def offer(self, message: Message) -> bool:
+        """Put ``message`` into the mailbox or refuse it, at once. False where it was accepted and
+        yet not taken: with ``overflow="drop_newest"`` it went to dead letters instead.
 
         Raises:
             ActorStopped: the actor is known but takes nothing now.
@@ -182,9 +183,10 @@ class ActorCell:
                 self.mailbox.refuse()
                 self.letters += 1
                 self.dead_letters.add(self.name, message, "mailbox full")
-                return
+                return False
         self.mailbox.put(message)
         message.receiver = self.name
+        return True
 
     def answers_here(self, message: Message) -> bool:
         """Let the actor answer an ask now, in the task that asks, where it rests and its handler

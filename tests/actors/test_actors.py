@@ -817,6 +817,49 @@ async def test_a_group_reaches_all_its_members_and_those_that_end_leave_it(syste
     assert await system.group("nobody").tell(Add(1)) == 0
 
 
+class Deaf(Actor):
+    async def initialize(self):
+        self.join("counters")
+
+    @handles
+    def word(self, message: str) -> None: ...
+
+
+class Hanging(Member):
+    @handles
+    async def add(self, message: Add) -> None:
+        await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Deaf, {}),
+        (Member, {"max_size": 1}),
+        *((Hanging, {"overflow": each}) for each in ("refuse", "wait", "drop_newest")),
+    ],
+)
+async def test_a_member_that_does_not_take_a_message_keeps_none_of_the_others_from_it(
+    system, autojump_clock, caplog, place, kind, options
+):
+    others = []
+    for number in range(3):
+        if number == place:
+            left_out = await system.spawn(kind, name="left-out", capacity=1, **options)
+            if kind is Hanging:  # one in hand, and one that fills its mailbox
+                for _ in range(2):
+                    await left_out.tell(Add(0))
+                    await wait_all_tasks_blocked()
+        else:
+            others.append(await system.spawn(Member))
+    assert await system.group("counters").tell(Add(2)) == 2
+    assert [await member.ask(Total()) for member in others] == [2, 2]
+    lines = [each for each in caplog.messages if "left out" in each]
+    assert len(lines) == (kind is Deaf)
+    assert all("left-out does not handle Add; it handles str" in each for each in lines)
+
+
 # -- asking ----------------------------------------------------------------------------------------
 
 
