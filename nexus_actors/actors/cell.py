@@ -179,14 +179,18 @@ class ActorCell:
         if self.overflow != "refuse" and not message.system and self.mailbox.is_full:
             if self.overflow == "drop_oldest":
                 self._drop_oldest()
-            elif self.overflow == "drop_newest" and message.kind == "tell":
+            elif self.overflow == "drop_newest" and message.kind in ("tell", "timer"):
                 self.mailbox.refuse()
-                self.letters += 1
-                self.dead_letters.add(self.name, message, "mailbox full")
+                self.lose(message, "mailbox full")
                 return False
         self.mailbox.put(message)
         message.receiver = self.name
         return True
+
+    def lose(self, message: Message, reason: str) -> None:
+        """Keep a message that was refused, and that nobody can send again, as a dead letter."""
+        self.letters += 1
+        self.dead_letters.add(self.name, message, reason)
 
     def answers_here(self, message: Message) -> bool:
         """Let the actor answer an ask now, in the task that asks, where it rests and its handler

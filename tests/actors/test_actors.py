@@ -508,6 +508,62 @@ async def test_ticks_do_not_pile_up_behind_a_slow_handler_and_keep_their_rhythm(
     assert ticks == [1, 4, 7]
 
 
+class Planning(Actor):
+    def __init__(self):
+        self.ticks = []
+
+    @handles
+    async def plan(self, message: Go) -> None:
+        self.send_after(1, "once")
+        self.every(2, "again")
+        await trio.sleep(7)
+
+    @handles
+    async def tick(self, message: str) -> None:
+        self.ticks.append((trio.current_time(), message))
+
+    @handles
+    async def wait(self, message: Wait) -> None:
+        await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(
+    ("overflow", "lost", "refused", "handled"),
+    [
+        ("refuse", ["once"], 4, []),
+        ("wait", ["once"], 4, []),
+        ("drop_newest", ["once", "again", "again", "again"], 4, []),
+        # the tick at 2 s displaces that of 1 s, and those at 4 and 6 s find it waiting
+        ("drop_oldest", [Add(0), "once"], 0, ["again"]),
+    ],
+)
+async def test_what_a_full_mailbox_takes_of_no_timer_is_not_lost_in_silence(
+    system, autojump_clock, caplog, overflow, lost, refused, handled
+):
+    class Filled(Planning):
+        @handles
+        def add(self, message: Add) -> None: ...
+
+    actor = await system.spawn(Filled, capacity=1, overflow=overflow)
+    began = trio.current_time()
+    await actor.tell(Go())
+    await wait_all_tasks_blocked()
+    await actor.tell(Add(0))
+    await trio.sleep(7.5)
+    letters = system.dead_letters.list()
+    assert [letter.payload for letter in letters] == lost
+    assert {letter.reason for letter in letters} == {"mailbox full"}
+    assert all(letter.sender == actor.name for letter in letters if letter.kind == "timer")
+    account = actor.look().account
+    assert account.refused == refused
+    assert account.accepted == account.handled + account.dead_lettered
+    ticks = [(at - began, tick) for at, tick in actor._cell.behaviour._actor.ticks]
+    assert [tick for _, tick in ticks] == handled
+    await trio.sleep(1)  # and the rhythm goes on
+    assert actor._cell.behaviour._actor.ticks[-1] == (pytest.approx(began + 8), "again")
+    assert "dead letter 1" in caplog.text
+
+
 async def test_timers_die_with_their_incarnation(system, autojump_clock):
     clock = await system.spawn(Clock)
     await clock.ask(("every", 1, "tick"))
