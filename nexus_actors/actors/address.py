@@ -25,7 +25,7 @@ from nexus_actors.errors import AskCycle, AskTimeout
 if TYPE_CHECKING:
     from nexus_actors.actors.cell import ActorCell
 
-__all__ = ["ASK_TIMEOUT", "Address"]
+__all__ = ["ASK_TIMEOUT", "Address", "sender_here"]
 
 ASK_TIMEOUT = 5.0
 """Seconds an ask waits where nothing else is said."""
@@ -97,7 +97,10 @@ class Address:
         """Give it ``payload`` and go on. Returns once accepted.
 
         It waits only to let others run, now and then; and, with ``overflow="wait"``, for room,
-        ``timeout`` seconds at most.
+        ``timeout`` seconds at most. ``sender`` is for reports and dead letters. Where it is left
+        out, it is the actor whose handler tells; but most tells say nothing of theirs, for asking
+        who it is would cost as much as the rest of them: only those that find no room at once, or
+        go to an actor with ``concurrency``, ``max_size`` or options of a handler.
 
         Raises:
             ActorStopped, MailboxFull: not accepted.
@@ -125,7 +128,9 @@ class Address:
 
     @bridged
     async def _tell(self, payload: Any, sender: str, timeout: float) -> None:
-        message = Message("tell", payload, sender=sender, handle_timeout=TELL_TIMEOUT)
+        message = Message(
+            "tell", payload, sender=sender or sender_here(), handle_timeout=TELL_TIMEOUT
+        )
         if self._cell.overflow == "wait":
             await self._room(message, trio.current_time() + timeout)
         self._cell.offer(message)
@@ -248,6 +253,15 @@ class Address:
 
     def __repr__(self) -> str:
         return f"<Address {self.name}>"
+
+
+def sender_here() -> str:
+    """The name of the actor whose handler or ``initialize`` runs this; empty where none does."""
+    message = in_hand()
+    if message is not None:
+        return message.receiver
+    start = start_in_hand()
+    return "" if start is None else start.cell.name
 
 
 @bridged

@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from nexus_actors import log
-from nexus_actors.actors.address import Address
+from nexus_actors.actors.address import Address, sender_here
 from nexus_actors.actors.handling import NotHandled
 from nexus_actors.actors.message import TELL_TIMEOUT, Message
 from nexus_actors.errors import MessageTooLarge, Unanswered
@@ -35,6 +35,7 @@ class Group:
         line in the log names the first."""
         await trio.lowlevel.checkpoint()
         taken = 0
+        sender = sender or sender_here()
         deaf: list[NotHandled] = []
         for member in self.members:
             try:

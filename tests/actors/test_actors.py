@@ -916,6 +916,77 @@ async def test_a_member_that_does_not_take_a_message_keeps_none_of_the_others_fr
     assert all("left-out does not handle Add; it handles str" in each for each in lines)
 
 
+# -- who sent it -----------------------------------------------------------------------------------
+
+
+class Telling(Actor):
+    def __init__(self, system, receiver, when, sender=""):
+        self.system, self.receiver, self.when, self.sender = system, receiver, when, sender
+
+    async def initialize(self):
+        if self.when == "initialize":
+            await self.tell_it()
+
+    @handles(Go)
+    async def go(self, message):
+        if self.when == "handler, later":
+            await trio.sleep(1)
+        if self.when.startswith("handler"):
+            await self.tell_it()
+        if self.when == "group":
+            await self.system.group("counters").tell(Boom())
+        if self.when == "background":
+            self.nursery.start_soon(self.tell_it)
+
+    async def tell_it(self):
+        await self.receiver.tell(Boom(), sender=self.sender)
+
+
+@pytest.mark.parametrize(
+    ("when", "known"),
+    [
+        ("handler", True),
+        ("handler, later", True),
+        ("initialize", True),
+        ("group", True),
+        ("background", False),
+    ],
+)
+async def test_a_message_that_is_made_names_the_actor_whose_handler_sent_it(
+    system, autojump_clock, when, known
+):
+    receiver = await system.spawn(Member, concurrency=2)
+    telling = await system.spawn(Telling, system, receiver, when, name="telling")
+    await telling.tell(Go())
+    await until(lambda: system.dead_letters.total)
+    (letter,) = system.dead_letters.list()
+    assert letter.sender == ("telling" if known else "")
+
+
+@pytest.mark.parametrize("overflow", ["drop_newest", "wait"])
+@pytest.mark.parametrize("sender", ["", "another"])
+async def test_what_finds_no_room_names_its_sender(system, autojump_clock, overflow, sender):
+    receiver = await system.spawn(Counter, name="receiver", capacity=1, overflow=overflow)
+    telling = await system.spawn(Telling, system, receiver, "handler", sender, name="telling")
+    receiver.suspend()
+    await receiver.tell(Add(1))
+    await telling.tell(Go())
+    await wait_all_tasks_blocked()
+    receiver.resume()
+    await until(lambda: system.dead_letters.total)
+    (letter,) = system.dead_letters.list()
+    assert letter.sender == (sender or "telling")
+
+
+async def test_a_tell_that_lies_bare_names_its_sender_where_that_was_said(system, autojump_clock):
+    receiver = await system.spawn(Counter)
+    for sender in ("", "me"):
+        telling = await system.spawn(Telling, system, receiver, "handler", sender)
+        await telling.tell(Go())
+        await wait_all_tasks_blocked()
+    assert [letter.sender for letter in system.dead_letters.list()] == ["", "me"]
+
+
 # -- asking ----------------------------------------------------------------------------------------
 
 
