@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from nexus_actors.actors.bridge import bridged
+from nexus_actors.actors.given import check_seconds
 from nexus_actors.actors.knots import FIRST_LOOK, LAST_LOOK, refuse_to_close, refuse_to_wait_on
 from nexus_actors.actors.looking import Look, look_into
 from nexus_actors.actors.message import TELL_TIMEOUT, Message, in_hand, remaining
@@ -103,10 +104,13 @@ class Address:
         go to an actor with ``concurrency``, ``max_size`` or options of a handler.
 
         Raises:
+            TypeError, ValueError: ``timeout`` is no number of seconds.
             ActorStopped, MailboxFull: not accepted.
             NotHandled: it has no handler for that type; the message names those it has.
             MessageTooLarge: it holds more bytes than the mailbox's ``max_size``.
         """
+        if timeout is not ASK_TIMEOUT:
+            check_seconds(f"the timeout of a tell to {self.name}", timeout)
         mailbox = self._cell.mailbox
         # hot (benchmarks/mailbox.py): most messages find room, and say nothing but their payload
         if (
@@ -150,9 +154,11 @@ class Address:
     async def ask(self, payload: Any, *, timeout: float = ASK_TIMEOUT, sender: str = "") -> Any:
         """Give it ``payload`` and wait for the answer, at most ``timeout`` seconds.
 
-        The deadline of the message in hand counts where it is earlier.
+        The deadline of the message in hand counts where it is earlier. Where that time is up
+        already, nothing is sent.
 
         Raises:
+            TypeError, ValueError: ``timeout`` is no number of seconds.
             ActorStopped, MailboxFull: not accepted.
             NotHandled: it has no handler for that type.
             MessageTooLarge: it holds more bytes than the mailbox's ``max_size``.
@@ -161,6 +167,8 @@ class Address:
             RemoteError: its handler raised.
             AskCycle: it waits for the one who asks.
         """
+        if timeout is not ASK_TIMEOUT:
+            check_seconds(f"the timeout of an ask of {self.name}", timeout)
         return await self.request(
             "ask", payload, deadline=remaining(timeout, trio.current_time()), sender=sender
         )
@@ -204,6 +212,9 @@ class Address:
         )
         message.home = self._cell
         began = trio.current_time()
+        if deadline <= began:
+            await trio.lowlevel.checkpoint()  # a loop of these must let others run as well
+            raise AskTimeout(self.name, 0.0)
         if self._cell.overflow == "wait":
             await self._room(message, deadline)
             if chain:  # meanwhile others may have asked

@@ -11,6 +11,7 @@ import trio
 
 from nexus_actors.actors.address import Address
 from nexus_actors.actors.children import Children
+from nexus_actors.actors.given import check_seconds
 from nexus_actors.actors.links import NO_PROC, Down, Watch
 from nexus_actors.actors.message import Message
 from nexus_actors.actors.routing import Pool, Route
@@ -172,12 +173,12 @@ class Belongings:
 
     def send_after(self, seconds: float, payload: Any) -> Timer:
         """See :meth:`.Actor.send_after`."""
+        check_seconds(f"{self._cell.name}: the time of send_after()", seconds, least=0)
         return self._timer(seconds, payload, math.inf)
 
     def every(self, seconds: float, payload: Any) -> Timer:
         """See :meth:`.Actor.every`."""
-        if not seconds > 0:
-            raise ValueError(f"every() wants more than 0 seconds, not {seconds!r}")
+        check_seconds(f"{self._cell.name}: the time of every()", seconds, above=0)
         return self._timer(seconds, payload, seconds)
 
     def _timer(self, first: float, payload: Any, period: float) -> Timer:
