@@ -114,12 +114,16 @@ class MailboxFull(Unanswered):
 
 
 class AskTimeout(Unanswered):
-    """No reply by the deadline. ``timeout`` is in seconds."""
+    """No reply by the deadline. ``timeout`` is in seconds; 0: it was up already, nothing was sent."""
 
     status = 504
 
     def __init__(self, actor: str, timeout: float) -> None:
-        super().__init__(f"{actor} gave no reply within {timeout:.3g} s")
+        super().__init__(
+            f"{actor} gave no reply within {timeout:.3g} s"
+            if timeout > 0
+            else f"{actor} was not asked: the time for its answer was up already"
+        )
         self.actor = actor
         self.timeout = timeout
 

@@ -25,6 +25,7 @@ from nexus_actors.actors.cell import ActorCell, HeldUp
 from nexus_actors.actors.faults import HandlerTimeout, collapse, failure_of, has_cancelled
 from nexus_actors.actors.history import CleanedUpBadly, StartedLate
 from nexus_actors.actors.message import Message, Mode
+from nexus_actors.actors.owner import Owner
 from nexus_actors.actors.run_queue import RunQueue
 from nexus_actors.actors.settling import Limits, PluginFault, Settler, words_of
 from nexus_actors.actors.starting import beginning
@@ -64,13 +65,15 @@ async def run_incarnation(
     limits: Limits,
     on_running: Callable[[], None] = lambda: None,
     queue: RunQueue | None = None,
+    owner: Owner | None = None,
 ) -> None:
     """Run one incarnation until it is asked to stop or crashes; raises the crash.
 
     ``child.started()`` is called once :meth:`Behaviour.start` has returned, then ``on_running``.
-    Handlers run in ``queue``, which must outlive it; without one it has its own.
+    Handlers run in ``queue``, which must outlive it; without one it has its own. ``owner`` is told
+    how to crash it, and when it has ended.
     """
-    await Incarnation(child, cell, behaviour, limits, on_running, queue).run()
+    await Incarnation(child, cell, behaviour, limits, on_running, queue, owner).run()
 
 
 class Incarnation:
@@ -84,6 +87,7 @@ class Incarnation:
         limits: Limits,
         on_running: Callable[[], None],
         queue: RunQueue | None,
+        owner: Owner | None = None,
     ) -> None:
         self._child = child
         self._cell = cell
@@ -98,12 +102,15 @@ class Incarnation:
         self._crash: BaseException | None = None
         """The first crash; once set, the nursery is cancelled and it is raised at the end."""
         cell.equip(behaviour)
+        self._owner = owner
         self._nursery: trio.Nursery
 
     async def run(self) -> None:
         """See :func:`run_incarnation`."""
         try:
             async with trio.open_nursery() as self._nursery:
+                if self._owner is not None:
+                    self._owner.crash = self._crash_unless_it_ends
                 await self._start()
                 self._child.on_stop(self._asked_to_stop)
                 await self._taker.run(self._nursery, self._queue)
@@ -121,6 +128,8 @@ class Incarnation:
                     f"raised while it was being ended: {words_of(error)}", exc_info=error
                 )
         finally:
+            if self._owner is not None:
+                self._owner.ended = True
             self._cut_off()
             try:
                 await self._clean_up()
@@ -149,6 +158,11 @@ class Incarnation:
     def crash(self, error: BaseException) -> None:
         """See :class:`.Control`."""
         self._crashed(error)
+
+    def _crash_unless_it_ends(self, error: BaseException) -> None:
+        """For what its code did outside of its tasks."""
+        if not self._nursery.cancel_scope.cancel_called:
+            self._crashed(error)
 
     def held_up(self, mode: Mode) -> HeldUp | None:
         """See :class:`.Control`."""

@@ -11,10 +11,11 @@ import trio
 
 from nexus_actors.actors.address import Address
 from nexus_actors.actors.children import Children
+from nexus_actors.actors.given import check_seconds
 from nexus_actors.actors.links import NO_PROC, Down, Watch
 from nexus_actors.actors.message import Message
 from nexus_actors.actors.routing import Pool, Route
-from nexus_actors.errors import Unanswered
+from nexus_actors.errors import MailboxFull, Unanswered
 from supervisors import ExitReason
 
 if TYPE_CHECKING:
@@ -172,12 +173,12 @@ class Belongings:
 
     def send_after(self, seconds: float, payload: Any) -> Timer:
         """See :meth:`.Actor.send_after`."""
+        check_seconds(f"{self._cell.name}: the time of send_after()", seconds, least=0)
         return self._timer(seconds, payload, math.inf)
 
     def every(self, seconds: float, payload: Any) -> Timer:
         """See :meth:`.Actor.every`."""
-        if not seconds > 0:
-            raise ValueError(f"every() wants more than 0 seconds, not {seconds!r}")
+        check_seconds(f"{self._cell.name}: the time of every()", seconds, above=0)
         return self._timer(seconds, payload, seconds)
 
     def _timer(self, first: float, payload: Any, period: float) -> Timer:
@@ -186,17 +187,32 @@ class Belongings:
         self.nursery.start_soon(self._tick, timer, first, payload, period)
         return timer
 
+    def _put(self, message: Message, *, again: bool) -> bool:
+        """Put a timer's message into the mailbox; False where it did not take it. Where no tick
+        comes ``again`` that tries anew, what a full one refuses goes to dead letters."""
+        try:
+            return self._cell.offer(message)
+        except MailboxFull:
+            if not again:
+                self._cell.lose(message, "mailbox full")
+        except Unanswered:
+            pass  # it ends, and its timers with it
+        return False
+
     async def _tick(self, timer: Timer, first: float, payload: Any, period: float) -> None:
         due, last = trio.current_time() + first, None
         with timer._scope:
             while True:
                 await trio.sleep_until(due)
                 if last is None or last.fate is not None:
-                    last = Message("timer", payload, handle_timeout=self._handle_timeout)
-                    try:
-                        self._cell.offer(last)
-                    except Unanswered:
-                        last = None  # refused, and counted; the next tick tries anew
+                    last = Message(
+                        "timer",
+                        payload,
+                        sender=self._cell.name,
+                        handle_timeout=self._handle_timeout,
+                    )
+                    if not self._put(last, again=period != math.inf):
+                        last = None  # the next tick tries anew
                 if period == math.inf:
                     return
                 # ticks that were missed are left out, the rhythm stays

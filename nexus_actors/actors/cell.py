@@ -162,8 +162,9 @@ class ActorCell:
         retry = None if self.next_try is None else max(0.0, self.next_try - trio.current_time())
         return ActorStopped(self.name, self.state, retry)
 
-    def offer(self, message: Message) -> None:
-        """Put ``message`` into the mailbox or refuse it, at once.
+    def offer(self, message: Message) -> bool:
+        """Put ``message`` into the mailbox or refuse it, at once. False where it was accepted and
+        yet not taken: with ``overflow="drop_newest"`` it went to dead letters instead.
 
         Raises:
             ActorStopped: the actor is known but takes nothing now.
@@ -178,13 +179,18 @@ class ActorCell:
         if self.overflow != "refuse" and not message.system and self.mailbox.is_full:
             if self.overflow == "drop_oldest":
                 self._drop_oldest()
-            elif self.overflow == "drop_newest" and message.kind == "tell":
+            elif self.overflow == "drop_newest" and message.kind in ("tell", "timer"):
                 self.mailbox.refuse()
-                self.letters += 1
-                self.dead_letters.add(self.name, message, "mailbox full")
-                return
+                self.lose(message, "mailbox full")
+                return False
         self.mailbox.put(message)
         message.receiver = self.name
+        return True
+
+    def lose(self, message: Message, reason: str) -> None:
+        """Keep a message that was refused, and that nobody can send again, as a dead letter."""
+        self.letters += 1
+        self.dead_letters.add(self.name, message, reason)
 
     def answers_here(self, message: Message) -> bool:
         """Let the actor answer an ask now, in the task that asks, where it rests and its handler

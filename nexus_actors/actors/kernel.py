@@ -9,7 +9,9 @@ import attrs
 from nexus_actors.actors.actor import Limits, run_incarnation
 from nexus_actors.actors.belongings import Belongings
 from nexus_actors.actors.dead_letters import DeadLetters
+from nexus_actors.actors.faults import has_cancelled
 from nexus_actors.actors.groups import Groups
+from nexus_actors.actors.owner import Owner, living_in_this_task, owner_here
 from nexus_actors.actors.registry import Registry
 
 if TYPE_CHECKING:
@@ -33,5 +35,14 @@ class Kernel:
         self, child: Child, cell: ActorCell, plan: Plan, limits: Limits, queue: RunQueue
     ) -> None:
         """Be one incarnation of the actor in ``cell``: the work of its child spec."""
-        behaviour = plan.make(Belongings(cell, self))
-        await run_incarnation(child, cell, behaviour, limits, queue=queue)
+        owner = Owner(cell.name, lambda error: None, above=owner_here.get())
+        try:
+            with living_in_this_task(owner):
+                behaviour = plan.make(Belongings(cell, self))
+                await run_incarnation(child, cell, behaviour, limits, queue=queue, owner=owner)
+        except BaseException as error:
+            if owner.is_stubborn and not has_cancelled(error):
+                owner.escalate()  # a restart is no help
+            raise
+        finally:
+            owner.ended = True

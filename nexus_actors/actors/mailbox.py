@@ -28,7 +28,8 @@ __all__ = ["NOTHING", "Mailbox", "MailboxStatistics", "Overflow"]
 Overflow = Literal["refuse", "wait", "drop_oldest", "drop_newest"]
 """What becomes of a message for a full mailbox: its sender gets ``MailboxFull``; or waits for room
 within its deadline; or the oldest waiting message goes to dead letters in its favour; or it goes
-there itself, counted as refused (somebody who asks gets ``MailboxFull``)."""
+there itself, counted as refused (somebody who asks gets ``MailboxFull``). A timer has no sender to
+be told: what is refused of one that fires once goes to dead letters as well."""
 
 
 NOTHING: Any = object()
