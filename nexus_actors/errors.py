@@ -114,7 +114,7 @@ class MailboxFull(Unanswered):
 
 
 class AskTimeout(Unanswered):
-    """No reply by the deadline. ``timeout`` is in seconds; 0: it was up already, nothing was sent."""
+    """No reply by the deadline. ``timeout`` is in seconds; 0: nothing was sent, for it was up."""
 
     status = 504
 
