@@ -566,6 +566,86 @@ async def test_what_a_full_mailbox_takes_of_no_timer_is_not_lost_in_silence(
     assert "dead letter 1" in caplog.text
 
 
+class Mortal(Actor):
+    lives = 0
+
+    async def initialize(self):
+        type(self).lives += 1
+        self.life, self.ticks = self.lives, []
+        if self.life == 1:
+            self.send_after(1, 1)
+            self.every(1, 1)
+
+    @handles
+    async def go(self, message: Go) -> None:
+        await trio.sleep(2)
+        raise ValueError
+
+    @handles
+    async def end(self, message: Boom) -> None:
+        await trio.sleep(2)
+        self.stop()
+
+    @handles
+    def tick(self, message: int) -> None:
+        if self.life == 1 and message:
+            self.stash()
+        self.ticks.append(message)
+
+    @handles
+    def seen(self, message: Total) -> list:
+        return self.ticks
+
+
+@pytest.mark.parametrize("put_aside", [False, True])
+@pytest.mark.parametrize("ending", [Go(), Boom()])
+async def test_what_timers_have_sent_dies_with_their_incarnation(
+    system, autojump_clock, monkeypatch, ending, put_aside
+):
+    monkeypatch.setattr(Mortal, "lives", 0)
+    actor = await system.spawn(Mortal)
+    if put_aside:
+        await trio.sleep(1.5)
+    await actor.tell(ending)
+    await trio.sleep(1)
+    await actor.tell(0)
+    await until(lambda: actor.look().incarnation == 2)
+    assert await actor.ask(Total()) == [0], "what others sent waits for the next one"
+    account = actor.look().account
+    assert (account.abandoned, account.expired, account.waiting) == (2, 0, 0)
+
+
+async def test_a_timers_message_that_is_sent_again_is_for_any_incarnation(
+    system, autojump_clock, monkeypatch
+):
+    class Once(Counter):
+        tries = 0
+
+        async def initialize(self):
+            if not self.tries:
+                self.send_after(1, Add(1))
+
+        @handles
+        def add(self, message: Add) -> None:
+            type(self).tries += 1
+            if self.tries == 1:
+                raise ValueError
+
+        @handles(Wait, Go)
+        async def wait(self, message):
+            await trio.sleep(1)
+            raise ValueError
+
+    actor = await system.spawn(Once)
+    await until(lambda: actor.look().incarnation == 2)
+    await actor.tell(Go())
+    await wait_all_tasks_blocked()
+    system.retry(1)
+    await until(lambda: actor.look().incarnation == 3)
+    await wait_all_tasks_blocked()
+    assert Once.tries == 2
+
+
 async def test_timers_die_with_their_incarnation(system, autojump_clock):
     clock = await system.spawn(Clock)
     await clock.ask(("every", 1, "tick"))
