@@ -184,3 +184,42 @@ def test_outside_a_node_there_are_neither():
     shop = Shop({})
     with pytest.raises(NotInNode, match="TestApplication"):
         shop.send_after(1, shop.fall)
+
+
+LEAKY = """
+from nexus_actors.actors import Actor, handles
+from nexus_actors.http import get
+from nexus_actors.plugin import Plugin
+
+
+class Kid(Actor):
+    @handles(str)
+    def fall(self, what):
+        raise RuntimeError(what)
+
+
+class Leaky(Plugin):
+    async def initialize(self):
+        self.kid = await self.spawn(Kid, name="kid")
+
+    @get("/ask")
+    async def ask(self):
+        return await self.kid.ask("token sk-123")
+"""
+
+
+async def test_what_a_child_raises_is_for_the_log_and_not_for_clients(tmp_path, caplog):
+    folder = tmp_path / "leaky"
+    folder.mkdir()
+    (folder / "plugin.py").write_text(LEAKY)
+    manifest = {"name": "leaky", "version": "1.0.0", "entry_point": "plugin:Leaky"}
+    (folder / "plugin.json").write_text(json.dumps(manifest))
+    async with TestApplication([folder]) as app:
+        await app.register_plugin("leaky")
+        response = await TestClient(app).get("/ask", headers={"X-Request-ID": "r-1"})
+    assert response.status_code == 502
+    said = "leaky failed while answering; the log has it under request id r-1"
+    assert response.json()["detail"] == said
+    assert "RuntimeError" not in response.text
+    assert "sk-123" not in response.text
+    assert "RuntimeError: token sk-123" in caplog.text
