@@ -113,6 +113,9 @@ class Children:
         self._in_turn: list[ActorCell] = []
         """Those that are to be started, the one that is starting first."""
         self._closing = False
+        self._is_over = False
+        """Whether their supervisor has ended, and all of them with it; a handler of their owner's
+        may outlast that."""
         self._last_words = ""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -124,10 +127,13 @@ class Children:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._queue = RunQueue(self._nursery)
-                self._ref = await self._nursery.start(self._supervisor.run)
-                assert self._ref is not None
-                task_status.started()
-                await self._ref.wait()
+                try:
+                    self._ref = await self._nursery.start(self._supervisor.run)
+                    assert self._ref is not None
+                    task_status.started()
+                    await self._ref.wait()
+                finally:
+                    self._is_over = True
                 self._nursery.cancel_scope.cancel()  # what runs for nobody any more
         finally:
             for short in [*self._cells]:
@@ -169,8 +175,7 @@ class Children:
             await self._start_in_turn(spec, cell)
         except trio.Cancelled:
             # its supervisor goes on with the start, and nobody would know of the child
-            cell.ending = True
-            self._nursery.start_soon(self._end, short, cell)
+            self._end_soon(cell)
             raise
         except (NoProc, SupervisorDied):
             self._forget(short)
@@ -223,8 +228,7 @@ class Children:
             # nobody would have the addresses of those that are up
             cells = [member._cell for member in members if self._has(member._cell)]
             for cell in reversed(cells):
-                cell.ending = True
-                self._nursery.start_soon(self._end, self._short(cell), cell)
+                self._end_soon(cell)
             if not has_cancelled(error):
                 for cell in cells:
                     await cell.wait_stopped()
@@ -247,6 +251,11 @@ class Children:
 
     def _short(self, cell: ActorCell) -> str:
         return cell.name.removeprefix(f"{self._owner}/")
+
+    def _end_soon(self, cell: ActorCell) -> None:
+        cell.ending = True
+        if not self._is_over:
+            self._nursery.start_soon(self._end, self._short(cell), cell)
 
     async def _end(self, short: str, cell: ActorCell) -> None:
         assert self._ref is not None
@@ -291,6 +300,7 @@ class Children:
         )
         cell.handlers = plan.handlers
         cell.traps_exits = options.trap_exits
+        cell.restart = options.restart
         cell.is_child = bool(self._owner)
         return cell
 
