@@ -60,9 +60,13 @@ class Requests:
         return {"request": sorted(took)[len(took) // 2] * 1e6}
 
 
-def questions(stack: ExitStack) -> list[Question]:
-    """What is asked."""
-    nodes = [Contender(f"{count:,} plugins", Requests(count, stack)) for count in PLUGINS[::-1]]
+def questions(stack: ExitStack, most: int) -> list[Question]:
+    """What is asked, of nodes of so many plugins at ``most``."""
+    nodes = [
+        Contender(f"{count:,} plugins", Requests(count, stack))
+        for count in PLUGINS[::-1]
+        if count <= most
+    ]
     program = [sys.executable, "-m", "benchmarks.contenders.actors"]
     siblings = [
         Contender(f"{count:,} siblings", in_process([*program, f"restart-of-{count}"]))
@@ -89,4 +93,4 @@ def questions(stack: ExitStack) -> list[Question]:
 if __name__ == "__main__":
     given = options("scale")
     with ExitStack() as nodes:
-        sys.exit(max(main(each, given) for each in questions(nodes)))
+        sys.exit(max(main(each, given) for each in questions(nodes, 10 if given.smoke else 1_000)))

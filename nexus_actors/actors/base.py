@@ -9,6 +9,7 @@ import attrs
 from nexus_actors.actors.address import Address
 from nexus_actors.actors.belongings import Belongings, Timer, Watch
 from nexus_actors.actors.children import Options, Plan
+from nexus_actors.actors.given import given_cell
 from nexus_actors.actors.groups import Group
 from nexus_actors.actors.handling import Handlers, handlers_of
 from nexus_actors.actors.links import Down, Exited
@@ -117,6 +118,7 @@ class Actor:
         class, for this one alone. Without a name it gets one.
 
         Raises:
+            TypeError: ``kind`` is no class of actors.
             ValueError: another child has the name.
             StartFailed: its ``__init__`` or ``initialize`` raised.
         """
@@ -135,7 +137,12 @@ class Actor:
         return await self._own.spawn_pool(kind, *args, size=size, route=route, name=name, **options)
 
     async def stop_child(self, child: Address) -> None:
-        """Stop a child for good and wait until it has ended."""
+        """Stop a child for good and wait until it has ended.
+
+        Raises:
+            TypeError: it is no address.
+            ValueError: it is another actor's child.
+        """
         await self._own.stop_child(child)
 
     def monitor(self, other: Address) -> Watch:
@@ -146,7 +153,8 @@ class Actor:
             TypeError: this class has no handler for Down.
         """
         if Down not in self._handlers:
-            raise TypeError(f"{type(self).__name__} monitors {other.name} and does not handle Down")
+            name = given_cell("monitor", other).name
+            raise TypeError(f"{type(self).__name__} monitors {name} and does not handle Down")
         return self._own.monitor(other)
 
     def link(self, other: Address) -> Watch:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from nexus_actors.actors.address import Address
-from nexus_actors.actors.children import Children
-from nexus_actors.actors.given import check_seconds
+from nexus_actors.actors.children import Children, check_own
+from nexus_actors.actors.given import check_seconds, given_cell, given_plan
 from nexus_actors.actors.links import NO_PROC, Down, Watch
 from nexus_actors.actors.message import Message
 from nexus_actors.actors.routing import Pool, Route
@@ -95,20 +95,22 @@ class Belongings:
 
     async def spawn(self, kind: Any, *args: Any, name: str, **options: Any) -> Address:
         """Start a child; see :meth:`.Actor.spawn`."""
-        plan = kind._plan(args, options)
+        plan = given_plan("spawn", kind, args, options)
         return await (await self._brood()).spawn(plan, name)
 
     async def spawn_pool(
         self, kind: Any, *args: Any, size: int, route: Route, name: str, **options: Any
     ) -> Pool:
         """Start a pool of children; see :meth:`.Actor.spawn_pool`."""
-        plan = kind._plan(args, options)
+        plan = given_plan("spawn_pool", kind, args, options)
         return await (await self._brood()).spawn_pool(plan, size=size, route=route, name=name)
 
     async def stop_child(self, child: Address) -> None:
         """Stop a child for good."""
+        cell = given_cell("stop_child", child)
+        check_own(self._cell.name, cell)
         if self._children is not None:
-            await self._children.stop(child)
+            await self._children.stop(cell)
 
     async def _brood(self) -> Children:
         async with self._first_child:
@@ -122,11 +124,12 @@ class Belongings:
 
     def monitor(self, other: Address) -> Watch:
         """See :meth:`.Actor.monitor`."""
+        given_cell("monitor", other)
         return self._watch(other, lambda reason: self._cell.notify(Down(other, reason)))
 
     def link(self, other: Address) -> Watch:
         """See :meth:`.Actor.link`."""
-        cell, own = other._cell, self._cell
+        cell, own = given_cell("link", other), self._cell
         mine = Watch(self.address, lambda reason: cell.exit_signal(self.address, reason))
         if cell.is_up:
             own.watch(mine)

@@ -270,7 +270,7 @@ class ActorCell:
         """It has ended, clean-up and all, or did not come up: whoever watches it is told, once."""
         self._control = self._doomed = self.behaviour = None
         self.mailbox.unstash()
-        self.mailbox.forget_system()  # the next incarnation watches nobody yet
+        self.mailbox.forget_incarnation()  # the next one watches nobody yet, and planned nothing
         watches, self._watches = self._watches, []
         for watch in watches:
             watch.on_end(reason)
@@ -342,6 +342,11 @@ class ActorCell:
             self._impatient = True
             self.mailbox.turn_away_waiters()
             self._turn_away(final=False)
+
+    async def wait_stopped(self) -> None:
+        """Wait until it has stopped for good."""
+        while self.state != "stopped":
+            await self._changed.wait()
 
     async def wait_changed(self) -> None:
         """Wait for the next change of state."""

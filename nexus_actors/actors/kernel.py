@@ -35,7 +35,7 @@ class Kernel:
         self, child: Child, cell: ActorCell, plan: Plan, limits: Limits, queue: RunQueue
     ) -> None:
         """Be one incarnation of the actor in ``cell``: the work of its child spec."""
-        owner = Owner(cell.name, lambda error: None, above=owner_here.get())
+        owner = Owner(cell.name, _ignore, above=owner_here.get())
         try:
             with living_in_this_task(owner):
                 behaviour = plan.make(Belongings(cell, self))
@@ -45,4 +45,8 @@ class Kernel:
                 owner.escalate()  # a restart is no help
             raise
         finally:
-            owner.ended = True
+            owner.ended, owner.crash = True, _ignore
+
+
+def _ignore(error: BaseException) -> None:
+    """What is raised before there is an incarnation, or after it, crashes none."""

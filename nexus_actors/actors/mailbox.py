@@ -343,8 +343,9 @@ class Mailbox:
             self.wake()
         return len(alive)
 
-    def forget_system(self) -> None:
-        """Settle the system messages that wait: the incarnation that they are for has ended."""
+    def forget_incarnation(self) -> None:
+        """Settle the waiting messages that were for the incarnation that has ended: its system
+        messages and its timers'. A timer's that was sent again from dead letters is for any."""
         while self._system:
             message = self._system.popleft()
             if message.fate is None:
@@ -352,6 +353,14 @@ class Mailbox:
                 self._fates["abandoned"] += 1
             else:
                 self._stale -= 1
+        for message in self.queue:
+            if message.__class__ is not Message or message.kind != "timer":
+                continue
+            if message.fate is None and message.origin is None:
+                message.fate = "abandoned"
+                self._fates["abandoned"] += 1
+                self._stale += 1
+                self.let_in()
         self._look_around()
 
     def first(self) -> Message | None:

@@ -44,7 +44,7 @@ Kind = Literal["http", "ask", "call", "event", "tell", "timer"]
 Fate = Literal["handled", "faulted", "dead-lettered", "abandoned"]
 """How an accepted message ended: *handled* to its end; *faulted*, its caller got the fault;
 *dead-lettered*, nobody waits, kept to be looked at; *abandoned*, its caller gave up first, or the
-incarnation that it was to tell of the end of another has ended itself."""
+incarnation that it was for has ended: a timer's, or the news of another's end."""
 
 Mode = Literal["alone", "normal", "reader"]
 """What a message shares its actor with: nothing, up to ``concurrency`` others, or other readers."""

@@ -59,7 +59,7 @@ class Owner:
     ) -> None:
         self.name = name
         self.crash = crash
-        self.plugin = plugin or (name if above is None else above.plugin)
+        self.plugin: str = plugin or (name if above is None else above.plugin)
         """The plugin it is part of; the same where it is the plugin itself."""
         self.above = above
         self.ended = False

@@ -10,7 +10,9 @@ from nexus_actors.actors import (
     ChildrenGaveUp,
     Down,
     Exited,
+    NoSuchLetter,
     NotHandled,
+    NotRetried,
     handles,
     open_system,
 )
@@ -564,6 +566,86 @@ async def test_what_a_full_mailbox_takes_of_no_timer_is_not_lost_in_silence(
     assert "dead letter 1" in caplog.text
 
 
+class Mortal(Actor):
+    lives = 0
+
+    async def initialize(self):
+        type(self).lives += 1
+        self.life, self.ticks = self.lives, []
+        if self.life == 1:
+            self.send_after(1, 1)
+            self.every(1, 1)
+
+    @handles
+    async def go(self, message: Go) -> None:
+        await trio.sleep(2)
+        raise ValueError
+
+    @handles
+    async def end(self, message: Boom) -> None:
+        await trio.sleep(2)
+        self.stop()
+
+    @handles
+    def tick(self, message: int) -> None:
+        if self.life == 1 and message:
+            self.stash()
+        self.ticks.append(message)
+
+    @handles
+    def seen(self, message: Total) -> list:
+        return self.ticks
+
+
+@pytest.mark.parametrize("put_aside", [False, True])
+@pytest.mark.parametrize("ending", [Go(), Boom()])
+async def test_what_timers_have_sent_dies_with_their_incarnation(
+    system, autojump_clock, monkeypatch, ending, put_aside
+):
+    monkeypatch.setattr(Mortal, "lives", 0)
+    actor = await system.spawn(Mortal)
+    if put_aside:
+        await trio.sleep(1.5)
+    await actor.tell(ending)
+    await trio.sleep(1)
+    await actor.tell(0)
+    await until(lambda: actor.look().incarnation == 2)
+    assert await actor.ask(Total()) == [0], "what others sent waits for the next one"
+    account = actor.look().account
+    assert (account.abandoned, account.expired, account.waiting) == (2, 0, 0)
+
+
+async def test_a_timers_message_that_is_sent_again_is_for_any_incarnation(
+    system, autojump_clock, monkeypatch
+):
+    class Once(Counter):
+        tries = 0
+
+        async def initialize(self):
+            if not self.tries:
+                self.send_after(1, Add(1))
+
+        @handles
+        def add(self, message: Add) -> None:
+            type(self).tries += 1
+            if self.tries == 1:
+                raise ValueError
+
+        @handles(Wait, Go)
+        async def wait(self, message):
+            await trio.sleep(1)
+            raise ValueError
+
+    actor = await system.spawn(Once)
+    await until(lambda: actor.look().incarnation == 2)
+    await actor.tell(Go())
+    await wait_all_tasks_blocked()
+    system.retry(1)
+    await until(lambda: actor.look().incarnation == 3)
+    await wait_all_tasks_blocked()
+    assert Once.tries == 2
+
+
 async def test_timers_die_with_their_incarnation(system, autojump_clock):
     clock = await system.spawn(Clock)
     await clock.ask(("every", 1, "tick"))
@@ -915,6 +997,63 @@ async def test_a_member_that_does_not_take_a_message_keeps_none_of_the_others_fr
     lines = [each for each in caplog.messages if "left out" in each]
     assert len(lines) == (kind is Deaf)
     assert all("left-out does not handle Add; it handles str" in each for each in lines)
+
+
+# -- dead letters ----------------------------------------------------------------------------------
+
+
+class Picky(Counter):
+    healed = False
+
+    @handles
+    def boom(self, message: Boom) -> None:
+        if not self.healed:
+            raise ValueError(message.why)
+
+
+async def crash_one(system, name):
+    actor = await system.spawn(Picky, name=name)
+    await actor.tell(Boom())
+    await until(lambda: actor.look().incarnation == 2)
+    return actor
+
+
+async def test_the_letters_of_a_system_are_listed_shown_sent_again_and_thrown_away(
+    system, autojump_clock, monkeypatch
+):
+    first, _ = await crash_one(system, "first"), await crash_one(system, "second")
+    letters = system.dead_letters
+    assert [each.number for each in letters.list()] == [1, 2]
+    assert [each.actor for each in letters.list("second")] == ["second"]
+    assert (letters.get(1).payload, letters.get(1).reason) == (Boom(), "crash")
+    monkeypatch.setattr(Picky, "healed", True)
+    system.retry(1)
+    letters.discard(2)
+    await wait_all_tasks_blocked()
+    assert (letters.list(), first.look().account.handled) == ([], 1)
+    for act in (letters.get, letters.discard, system.retry):
+        with pytest.raises(NoSuchLetter):
+            act(2)
+
+
+async def test_a_letter_that_crashes_a_second_time_is_sent_again_only_by_force(
+    system, autojump_clock
+):
+    actor = await crash_one(system, "it")
+    system.retry(1)
+    await until(lambda: actor.look().incarnation == 3)
+    with pytest.raises(NotRetried, match="crashed it 2 times"):
+        system.retry(2)
+    system.retry(2, force=True)
+    await until(lambda: actor.look().incarnation == 4)
+    assert system.dead_letters.get(3).crashes == 3
+
+
+async def test_a_letter_for_an_actor_that_is_gone_stays(system, autojump_clock):
+    await system.stop(await crash_one(system, "it"))
+    with pytest.raises(NoSuchActor):
+        system.retry(1)
+    assert len(system.dead_letters) == 1
 
 
 # -- who sent it -----------------------------------------------------------------------------------

@@ -198,6 +198,8 @@ class One(Actor):
     @handles
     async def tick(self, message: Tick) -> None:
         with self.world.handling(self):
+            if message.timer.life is not self.life:
+                self.world.wrong(f"{self.life} handles a tick of {message.timer.life}")
             await trio.lowlevel.checkpoint()
 
     @handles(Down, Exited)
@@ -647,7 +649,8 @@ class World:
                 for _ in range(count):
                     self.callers.start_soon(how, target, deed, 1)
             case "stop", _:
-                self.callers.start_soon(self.system.stop, target)
+                if "/" not in target.name:  # only its own
+                    self.callers.start_soon(self.system.stop, target)
             case "suspend", _:
                 target.suspend()
             case "resume", _:
