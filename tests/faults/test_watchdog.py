@@ -19,7 +19,7 @@ from node_world import write_plugin
 from stalls import LIMIT, PATIENCE, StalledNode, stalled_node
 
 ROUNDS = int(os.environ.get("NEXUS_SOAK_ROUNDS", "3"))
-SLOW_ROUNDS = ROUNDS if "NEXUS_SOAK_ROUNDS" in os.environ else 1
+SLOW_ROUNDS = min(ROUNDS, 8) if "NEXUS_SOAK_ROUNDS" in os.environ else 1
 """The same for those that take seconds."""
 PROMISED = 1.0
 """Seconds after the limit within which the others are served: so the quickest round must be."""
