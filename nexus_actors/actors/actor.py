@@ -220,7 +220,7 @@ class Incarnation:
     def _cut_off(self) -> None:
         """Settle what was in hand when the incarnation ended under it."""
         self._cell.mailbox.leave()
-        self._settler.interrupt_all(crashed=self._crash is not None or not self._taker.closing)
+        self._settler.interrupt_all(crashed=self._crash is not None)
         self._cell.in_hand.clear()
         if self._cell.state == "running":
             self._cell.enter("restarting")

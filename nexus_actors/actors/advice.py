@@ -9,23 +9,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
+
+if TYPE_CHECKING:
+    from nexus_actors.actors.message import Message
 
 __all__ = ["ENOUGH", "IdleWatch"]
 
 ENOUGH = 5.0
 """Seconds that messages waited behind handlers that were themselves waiting, before it is said."""
 _MOSTLY = 0.5
+_PLUGIN = (
+    'if the plugin keeps no state between its awaits, set "concurrency" in its plugin.json, or '
+    "together=True on the handler"
+)
+_ACTOR = (
+    "if the actor keeps no state between its awaits, let its messages interleave there: "
+    "class Worker(Actor, concurrency=10)"
+)
 
 
 class IdleWatch:
     """Adds up how long handlers that ran alone held up others while nobody worked."""
 
-    __slots__ = ("_began", "_cpu", "_held_up", "_idle", "_said", "_say", "_worst")
+    __slots__ = ("_began", "_cpu", "_fix", "_held_up", "_idle", "_said", "_say", "_worst")
 
-    def __init__(self, say: Callable[[str], object]) -> None:
+    def __init__(self, say: Callable[[str], object], is_plugin: bool) -> None:
         self._say = say
+        self._fix = _PLUGIN if is_plugin else _ACTOR
         self._said = False
         self._held_up = 0.0
         self._idle = 0.0
@@ -37,8 +50,8 @@ class IdleWatch:
         self._began = trio.current_time()
         self._cpu = time.thread_time()
 
-    def end(self, handler: str, others_wait: bool) -> None:
-        """It ended; ``others_wait`` tells whether messages had to wait for it."""
+    def end(self, message: Message, others_wait: bool) -> None:
+        """That of ``message`` ended; ``others_wait`` tells whether messages had to wait for it."""
         if self._said or not others_wait:
             return
         took = trio.current_time() - self._began
@@ -46,12 +59,12 @@ class IdleWatch:
         idle = max(0.0, took - (time.thread_time() - self._cpu))
         self._held_up += took
         self._idle += idle
+        handler = message.handler or message.about or type(message.payload).__name__
         self._worst[handler] = self._worst.get(handler, 0.0) + idle
         if self._idle >= ENOUGH and self._idle >= _MOSTLY * self._held_up:
             self._said = True
             worst = max(self._worst, key=self._worst.__getitem__)
             self._say(
                 f"messages waited {self._held_up:.1f} s for handlers that were themselves waiting "
-                f"{self._idle:.1f} s of it (most in {worst}); if the plugin keeps no state between "
-                'its awaits, set "concurrency" in its plugin.json, or together=True on the handler'
+                f"{self._idle:.1f} s of it (most in {worst}); {self._fix}"
             )

@@ -60,7 +60,8 @@ class Belongings:
         """Held while the supervisor of the children is started, which is done once."""
         self._watches: set[Watch] = set()
         """Its interest in others, to be forgotten when it ends."""
-        self._groups: set[Group] = set()
+        self._groups: set[str] = set()
+        """Those that it has joined."""
 
     def open(self, nursery: trio.Nursery, state: Callable[[], dict[str, Any]]) -> None:
         """The incarnation begins; ``state`` gives what :meth:`.Address.look` shows of it."""
@@ -80,7 +81,7 @@ class Belongings:
             watch.address._cell.unwatch(watch)
         self._watches.clear()
         for group in self._groups:
-            group.remove(self.address)
+            self._kernel.groups.leave(group, self.address)
         self._groups.clear()
 
     def finish(self) -> None:
@@ -142,10 +143,9 @@ class Belongings:
 
     def join(self, name: str) -> Group:
         """See :meth:`.Actor.join`."""
-        group = self._kernel.groups.group(name)
-        group.add(self.address)
-        self._groups.add(group)
-        return group
+        self._kernel.groups.join(name, self.address)
+        self._groups.add(name)
+        return self._kernel.groups.group(name)
 
     def _watch(
         self,

@@ -94,6 +94,8 @@ class ActorCell:
         """What must run before it is started; empty once it did."""
         self.start: Start | None = None
         """Its ``initialize`` while that is under way."""
+        self.restart: Literal["permanent", "transient", "temporary"] = "permanent"
+        """Whether its supervisor starts it again; temporary: never, however it ends."""
         self.ending = False
         """Set when it is asked to stop for good: then nobody need wait for its return."""
         self._impatient = False
@@ -127,6 +129,8 @@ class ActorCell:
         """What it takes by ``tell`` and ``ask``; None where that is not known."""
         self.traps_exits = False
         """Whether the end of an actor it is linked to is a message, and not its own crash."""
+        self.is_plugin = False
+        """Whether its options stand in a plugin.json."""
         self.is_child = False
         """Whether another actor has spawned it: then it is that one's affair."""
         self.inside: Callable[[], dict[str, Any]] = dict

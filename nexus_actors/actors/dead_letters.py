@@ -204,7 +204,8 @@ class DeadLetters:
         self.discarded = 0
         """How many somebody has thrown away."""
         self._said: dict[str, tuple[float, int]] = {}
-        """For each actor: when a line about it was logged, and how many letters since were not."""
+        """For each actor: when a line about it was logged, and how many letters since were not.
+        Oldest line first, none older than :data:`QUIET` seconds before the last letter."""
 
     def add(
         self, actor: str, message: Message, reason: str, *, report: Failure | None = None
@@ -259,7 +260,10 @@ class DeadLetters:
         said_at, unsaid = self._said.get(letter.actor, (-math.inf, 0))
         if letter.at - said_at < QUIET:
             self._said[letter.actor] = (said_at, unsaid + 1)
+            self._forget_said(letter.at)
             return
+        self._said.pop(letter.actor, None)
+        self._forget_said(letter.at)
         self._said[letter.actor] = (letter.at, 0)
         what = f"{letter.kind} {letter.about or type(letter.payload).__name__}"
         _logger.warning(
@@ -270,6 +274,17 @@ class DeadLetters:
                 field: value for field in ("handler", "sender") if (value := getattr(letter, field))
             },
         )
+
+    def _forget_said(self, now: float) -> None:
+        """Forget lines that keep nothing quiet any more, lest the names of all that ever had a
+        letter stay here."""
+        while self._said:
+            actor, (said_at, unsaid) = next(iter(self._said.items()))
+            if now - said_at < QUIET:
+                return
+            del self._said[actor]
+            if unsaid:
+                _logger.warning(f"{unsaid} more dead letters for {actor} after the line about it")
 
     def list(self, actor: str | None = None) -> list[DeadLetter]:
         """What is kept (for ``actor`` alone, where one is named), oldest first."""

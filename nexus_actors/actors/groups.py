@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import trio
@@ -18,16 +19,17 @@ _logger = log.get_logger("nexus.groups")
 
 
 class Group:
-    """The members of one group, in the order in which they joined."""
+    """The members of the group called :attr:`name`, in the order in which they joined: those that
+    it has when it is asked, also where it had none in between."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, groups: Groups) -> None:
         self.name = name
-        self._members: dict[str, Address] = {}
+        self._groups = groups
 
     @property
     def members(self) -> tuple[Address, ...]:
         """Those that are in it now."""
-        return tuple(self._members.values())
+        return tuple(self._groups.members(self.name).values())
 
     async def tell(self, payload: Any, *, sender: str = "") -> int:
         """Give every member ``payload``; return how many mailboxes took it. Left out are those that
@@ -51,26 +53,35 @@ class Group:
             _logger.warning(f"left out of what the group {self.name} was told: {deaf[0]}{more}")
         return taken
 
-    def add(self, address: Address) -> None:
-        """Let ``address`` be a member; twice is once."""
-        self._members[address.name] = address
-
-    def remove(self, address: Address) -> None:
-        """Let it be none; where it is none, nothing happens."""
-        self._members.pop(address.name, None)
-
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._groups.members(self.name))
 
 
 class Groups:
     """All groups of a system; a name that nobody has joined is an empty group."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, Group] = {}
+        self._members: dict[str, dict[str, Address]] = {}
+        """By the group's name, and their own. Nothing is kept of a group without members."""
 
     def group(self, name: str) -> Group:
         """The group of that name."""
-        if name not in self._groups:
-            self._groups[name] = Group(name)
-        return self._groups[name]
+        return Group(name, self)
+
+    def members(self, name: str) -> Mapping[str, Address]:
+        """Those of the group of that name, by their own names."""
+        return self._members.get(name, {})
+
+    def join(self, name: str, address: Address) -> None:
+        """Let ``address`` be a member of that group; twice is once."""
+        self._members.setdefault(name, {})[address.name] = address
+
+    def leave(self, name: str, address: Address) -> None:
+        """Let it be none; where it is none, nothing happens."""
+        members = self._members.get(name, {})
+        members.pop(address.name, None)
+        if not members:
+            self._members.pop(name, None)
+
+    def __len__(self) -> int:
+        return len(self._members)

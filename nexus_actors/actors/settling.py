@@ -203,8 +203,10 @@ class Settler:
 
     def _gone(self) -> Unanswered:
         """What the caller of a message in hand learns: it stopped for good, or comes back."""
-        name = self._cell.name
-        return ActorStopped(name, "stopping") if self._cell.ending else ActorRestarted(name)
+        cell = self._cell
+        if cell.ending or cell.restart == "temporary":
+            return ActorStopped(cell.name, "stopping" if cell.ending else "stopped")
+        return ActorRestarted(cell.name)
 
     def interrupt_all(self, *, crashed: bool) -> None:
         """The incarnation ends under its messages in hand: their callers learn it now, not when the

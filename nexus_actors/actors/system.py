@@ -120,7 +120,12 @@ async def open_system(
         with looking:
             async with trio.open_nursery() as nursery:
                 await nursery.start(children.run)
-                yield ActorSystem(children, kernel)
+                try:
+                    yield ActorSystem(children, kernel)
+                except BaseException:
+                    for address in kernel.registry.addresses():
+                        address._cell.ending = True  # nobody starts them again
+                    raise
                 await children.close()
     except BaseExceptionGroup as group:
         failure = group.exceptions[0] if len(group.exceptions) == 1 else group

@@ -87,7 +87,7 @@ class Taker:
         self._in_hand = cell.in_hand
         self._coroutines: set[type] = set()
         """Types whose handlers are coroutine functions, as far as an ask has made it known."""
-        self._idle_watch = IdleWatch(log.plugin_logger(cell.name).warning)
+        self._idle_watch = IdleWatch(log.plugin_logger(cell.name).warning, cell.is_plugin)
         self.nursery: trio.Nursery
         """The incarnation's: no handler waits for its tasks."""
         self._queue: RunQueue
@@ -114,7 +114,7 @@ class Taker:
             # a crash, or it is killed: its callers learn it now, not when the last handler is gone
             self._is_cut = True
             self._mailbox.leave()
-            self._settler.interrupt_all(crashed=not self.closing)
+            self._interrupt_all()
             if queue is not None:
                 await self._end_handlers()
             raise
@@ -153,6 +153,12 @@ class Taker:
     def forget(self) -> None:
         """It is over, and what refers to it still is not to keep the author's object alive."""
         del self._behaviour, self._settler
+
+    def _interrupt_all(self) -> None:
+        """Settle what is in hand. A crash cancels the incarnation's own nursery: where that was not
+        cancelled, it was one around it."""
+        crashed = self.nursery.cancel_scope.cancel_called and not self.closing
+        self._settler.interrupt_all(crashed=crashed)
 
     def _has_crashed(self) -> bool:
         """Whether a handler or a task of the nursery crashed: what waits is the next one's."""
@@ -356,7 +362,7 @@ class Taker:
             if scope.cancel_called:
                 hand.was_cut = True
             if self._has_crashed():
-                self._settler.interrupt_all(crashed=not self.closing)
+                self._interrupt_all()
 
         try:
             return await _RestOf(handler, trap, cut)
@@ -365,7 +371,7 @@ class Taker:
             hand.spent = scope.cancel_called
             message.scope = None
             if alone:
-                self._idle_watch.end(message.handler, self._mailbox.waiting > 0)
+                self._idle_watch.end(message, self._mailbox.waiting > 0)
 
     async def _conclude(
         self, hand: Hand, message: Message, handling: Coroutine[Any, Any, Any]
@@ -411,7 +417,7 @@ class Taker:
         message = hand.message
         assert message is not None
         if message.fate is None:
-            self._settler.interrupt_all(crashed=not self.closing)
+            self._interrupt_all()
         self._done(hand, message)
 
     def _done(self, hand: Hand, message: Message) -> None:

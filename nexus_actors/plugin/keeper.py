@@ -93,6 +93,7 @@ class Keeper:
         self._handle_timeout = loaded.manifest.deadlines.handler or handle_timeout
         self._loaded = loaded
         self._cell = cell
+        cell.is_plugin, cell.restart = True, loaded.manifest.supervision.restart
         self._builder = builder
         self._wait_for_needs = wait_for_needs
         self._kernel = kernel

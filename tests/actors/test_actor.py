@@ -493,7 +493,7 @@ async def test_an_actor_whose_messages_wait_for_waiting_handlers_is_advised_once
         for _ in range(50):
             await it.address.tell("work")
         await it.until(lambda: it.account().handled == 50)
-    assert caplog.text.count('set "concurrency" in its plugin.json') == said
+    assert caplog.text.count("class Worker(Actor, concurrency=10)") == said
 
 
 async def test_a_handler_that_works_is_no_reason_for_advice(run_actor, caplog, monkeypatch):

@@ -1212,6 +1212,29 @@ async def test_a_name_is_free_as_soon_as_its_actor_has_ended(system, autojump_cl
     assert await specs(system) == 1
 
 
+async def test_nothing_is_kept_of_the_groups_and_letters_of_those_that_ended(
+    system, autojump_clock
+):
+    class Joining(Counter, restart="temporary"):
+        def __init__(self, group):
+            super().__init__()
+            self.group = group
+
+        async def initialize(self):
+            self.join(self.group)
+
+    held = system.group("room-0")
+    for number in range(20):
+        await (await system.spawn(Joining, f"room-{number}")).tell(Boom())
+        await trio.sleep(0.2)
+    kernel = system._kernel
+    assert len(kernel.groups) == len(held) == 0
+    assert len(system.dead_letters) == 20
+    assert len(kernel.dead_letters._said) <= 5, "the actors of the last second"
+    again = await system.spawn(Joining, "room-0")
+    assert [member.name for member in held.members] == [again.name]
+
+
 async def test_what_cleanup_has_joined_and_watched_ends_with_it(system, autojump_clock):
     class Late(Brief):
         async def cleanup(self):

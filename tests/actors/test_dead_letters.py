@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from nexus_actors.actors import ActorCell, DeadLetters, Message, open_system
-from nexus_actors.actors.dead_letters import NoSuchLetter, NotRetried
+from nexus_actors.actors.dead_letters import QUIET, NoSuchLetter, NotRetried
 from nexus_actors.actors.faults import failure_of
 from nexus_actors.actors.reply import ReplySlot
 from nexus_actors.errors import (
@@ -128,6 +128,22 @@ async def test_a_reason_that_quotes_a_long_error_stays_short(run_actor, autojump
         await it.address.tell("bad")
         await it.until(lambda: len(it.dead_letters))
         assert len(letters_of(it).reason) == 300
+
+
+@pytest.mark.parametrize("who", ["the same", "another"])
+async def test_letters_without_a_line_of_their_own_are_told_in_a_later_one(
+    autojump_clock, caplog, who
+):
+    letters = DeadLetters()
+    for _ in range(3):
+        letters.add("it", Message("tell", "x"), "stopped")
+    await trio.sleep(QUIET)
+    letters.add("it" if who == "the same" else "another", Message("tell", "x"), "stopped")
+    assert len(letters._said) == 1
+    if who == "the same":
+        assert "dead letter 4: tell str for it, and 2 more before it" in caplog.text
+    else:
+        assert "2 more dead letters for it after the line about it" in caplog.text
 
 
 # -- retry -----------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from nexus_actors.actors import (
     in_hand,
     open_system,
 )
+from nexus_actors.actors.dead_letters import QUIET
 from nexus_actors.actors.mailbox import NOTHING
 from nexus_actors.actors.reply import ReplySlot
 from nexus_actors.errors import AskTimeout, RemoteError, Unanswered
@@ -836,6 +837,12 @@ class World:
             self.wrong(f"all is over, and these live: {self.lives}")
         if kernel.registry.addresses():
             self.wrong(f"all is over, and these are known: {kernel.registry.addresses()}")
+        if len(kernel.groups):
+            self.wrong(f"all is over, and these groups are kept: {kernel.groups._members}")
+        letters = kernel.dead_letters.list()
+        told_of = kernel.dead_letters._said.values()
+        if letters and any(letters[-1].at - at >= QUIET for at, _ in told_of):
+            self.wrong(f"lines of long ago are remembered: {kernel.dead_letters._said}")
         for cell in self.cells:
             if cell.in_hand or cell.mailbox.waiting or cell.is_up or cell._watches:
                 self.wrong(f"{cell.name} is not empty at its end")
