@@ -1,4 +1,4 @@
-"""Every benchmark still runs. How fast it is, is no test's affair: the machine is not always quiet."""
+"""Every benchmark still runs. How fast it is, no test says: the machine is not always quiet."""
 
 import json
 import subprocess
