@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 import trio
 from actor_world import CALLED_OFF, GRACE, MOST, Asked, Do, Life, One, Planned, Strange, World
-from random_actors import GROUPS, Act, Kind
+from random_actors import Act, Kind
 from random_plugins import TYPES, Program, Spec
 from scripted_plugins import AsyncioWays, Fatal, Oops, PluginLife, Run, plugin_class
 from trio.testing import wait_all_tasks_blocked
@@ -1133,8 +1133,8 @@ class PluginWorld(World):
             if run.tasks or run.sessions or self.loops[run.spec.name]:
                 self.wrong(f"{run} is not empty at its end: {run.tasks}, {run.sessions}")
         for plugin, kept in self.node._keepers.items():
-            if any(kept._kernel.groups.group(name).members for name in GROUPS):
-                self.wrong(f"groups of {plugin} have members at the end")
+            if kept._kernel.groups._members:
+                self.wrong(f"groups of {plugin} are left at the end")
         left_asks = [one for one in self.asks if not one.over]
         if left_asks or self.running:
             self.wrong(f"all is over, and these have no answer: {left_asks}, {self.running}")
