@@ -20,6 +20,7 @@ from nexus_actors.http.streams import (
     encode_piece,
     media_type_for,
 )
+from nexus_actors.http.upload import Upload
 
 __all__ = ["Exchange"]
 
@@ -42,7 +43,7 @@ class Exchange:
     def __init__(
         self,
         request: Request,
-        incoming: Incoming | ForeignIncoming,
+        incoming: Incoming | ForeignIncoming | Upload,
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
         self.request = request
@@ -193,7 +194,7 @@ class Exchange:
             try:
                 while await incoming.next_chunk():
                     pass
-            except ClientGone:
+            except (ClientGone, HTTPError):
                 pass
         return incoming.body_complete or self.gone
 

@@ -199,8 +199,8 @@ async def test_a_body_over_the_limit_is_413(served, path, limit, chunked):
     reply = await client.response()
     assert reply.status == 413
     assert f"longer than the {limit:,} bytes" in reply.problem["detail"]
-    if chunked:
-        assert reply.headers["connection"] == "close"
+    if reply.headers.get("connection") == "close":
+        assert chunked, "a small body of known length is read and thrown away"
         assert await client.ended()
     else:
         await still_usable(client)
@@ -379,7 +379,7 @@ async def test_dripping_bytes_do_not_prolong_a_head(serve_routes, route, nursery
 
 
 async def test_a_body_that_stops_coming_is_408(serve_routes, route, monkeypatch):
-    monkeypatch.setattr("nexus_actors.http.connection.BODY_TIMEOUT", 0.1)
+    monkeypatch.setattr("nexus_actors.http.upload.BODY_TIMEOUT", 0.1)
     served = await serve_routes(route("POST /echo", echo))
     client = await served.connect()
     await client.post("/echo", b"{", length=10)
