@@ -60,6 +60,19 @@ class Headers(MutableMapping[str, str]):
         headers._head = head
         return headers
 
+    @classmethod
+    def of_type(cls, media_type: str) -> Headers:
+        """Headers with a Content-Type alone."""
+        item = _types.get(media_type)
+        if item is None:
+            item = ("content-type", "Content-Type", _checked("Content-Type", media_type))
+            if len(_types) < _TYPES_MAX:
+                _types[media_type] = item
+        headers: Headers = cls.__new__(cls)
+        headers._list = [item]
+        headers._head = None
+        return headers
+
     def only(self, name: str) -> str | None:
         """The value of the header called ``name`` (in lower case), if there is no other at all."""
         items = self._items
@@ -146,6 +159,11 @@ class Headers(MutableMapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({self.multi_items()!r})"
+
+
+_types: dict[str, tuple[str, str, str]] = {}
+"""Content-Types that were checked already."""
+_TYPES_MAX = 256
 
 
 class MultiDict(Mapping[str, str]):

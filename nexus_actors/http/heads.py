@@ -18,6 +18,10 @@ MAX_HEADERS = 200
 
 _REQUEST_LINE = re.compile(rb"([A-Z]{3,20}) ([!-~]+) HTTP/1\.([01])\r\n")
 _CONNECTION = re.compile(rb"\r\nconnection:([^\r]*)")
+_THAT_MATTER = re.compile(
+    rb"\r\n(host|connection|content-length|transfer-encoding|expect|upgrade|x-request-id):"
+)
+_HOST_ONLY = [b"host"]
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 _FOLDED = re.compile(rb"\n[ \t]")
@@ -86,36 +90,47 @@ def read_head(raw: bytes, max_url: int) -> Head | None:
         return None
     head = Head()
     head.raw = raw
-    low = raw.lower()
-    head.target = target = line[2]
-    if target[0] != 0x2F or len(target) > max_url or b"#" in target:
-        return None
     head.method = line[1].decode()
+    head.target = target = line[2]
     head.http11 = head.keep_alive = line[3] == b"1"
-    hosts = low.count(b"\r\nhost:")
-    if hosts != 1 and (hosts or head.http11):
-        return None
-    if len(raw) > MAX_HEADERS * 4 and raw.count(b"\r\n") > MAX_HEADERS + 2:
-        return None
-    if b"\r\nupgrade:" in low and b"websocket" in low:
-        return None
     head.length = 0
     head.chunked = head.expects = False
-    if b"\r\ncontent-length:" in low:
-        head.length = int(_value(raw, low, b"content-length"))
-    elif b"\r\ntransfer-encoding:" in low:
-        if _value(raw, low, b"transfer-encoding").lower() != b"chunked" or not head.http11:
-            return None
-        head.chunked = True
     head.request_id = b""
-    if b"\r\nx-request-id:" in low:
+    if target[0] != 0x2F or len(target) > max_url or b"#" in target:
+        return None
+    low = raw.lower()
+    names = _THAT_MATTER.findall(low)
+    if names == _HOST_ONLY:
+        return head if len(raw) < MAX_HEADERS * 4 or _few_headers(raw) else None
+    return head if _read_what_matters(head, low, names) and _few_headers(raw) else None
+
+
+def _few_headers(raw: bytes) -> bool:
+    return raw.count(b"\r\n") <= MAX_HEADERS + 2
+
+
+def _read_what_matters(head: Head, low: bytes, names: list[bytes]) -> bool:
+    """Read the headers that matter to the connection; False where one of them is not plain."""
+    raw = head.raw
+    hosts = names.count(b"host")
+    if hosts != 1 and (hosts or head.http11):
+        return False
+    if b"upgrade" in names and b"websocket" in low:
+        return False
+    if b"content-length" in names:
+        head.length = int(_value(raw, low, b"content-length"))
+    elif b"transfer-encoding" in names:
+        if _value(raw, low, b"transfer-encoding").lower() != b"chunked" or not head.http11:
+            return False
+        head.chunked = True
+    if b"x-request-id" in names:
         head.request_id = _value(raw, low, b"x-request-id")
-    if b"\r\nexpect:" in low:
+    if b"expect" in names:
         head.expects = _value(raw, low, b"expect").lower() == b"100-continue"
-    if head.keep_alive and b"\r\nconnection:" in low:
+    if head.keep_alive and b"connection" in names:
         tokens = b",".join(_CONNECTION.findall(low)).split(b",")
         head.keep_alive = b"close" not in [token.strip(b" \t") for token in tokens]
-    return head
+    return True
 
 
 def loose_line(data: bytes) -> str | None:

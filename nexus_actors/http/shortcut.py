@@ -277,7 +277,7 @@ class Shortcut:
         """Send the response to the request in hand; see :meth:`_exchange`."""
         assert self._asked is not None, "there is a request in hand"
         head, found, request, started = self._asked
-        self._phase = "apart"
+        self._phase = "request"
         if response.stream is not None:
             self._step = partial(self._stream, response)
             return False
@@ -313,8 +313,8 @@ class Shortcut:
     async def _answer_unanswered(self) -> None:
         """The request in hand was cancelled: say why, where somebody is there to hear it."""
         assert self._asked is not None, "there is a request in hand"
-        head, found, request, started = self._asked
-        self._phase = "apart"
+        _head, found, request, started = self._asked
+        self._phase = "request"
         if self._gone:
             self._front.tell(request, 0, started, found.route.owner)
             self._over = True
@@ -421,4 +421,5 @@ class _Apart:
         shortcut._sweeper.busy.discard(shortcut)
         shortcut._reader.on_end = None
         shortcut._reader.leave()
+        shortcut._phase = "request"
         self._upload.lose()
