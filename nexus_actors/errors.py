@@ -28,6 +28,7 @@ __all__ = [
     "HTTPError",
     "Invalid",
     "MailboxFull",
+    "MessageTooLarge",
     "NexusError",
     "NoSuchActor",
     "NotInNode",
@@ -177,6 +178,24 @@ class NotInNode(NexusError):
 
 class CannotCross(NexusError, TypeError):
     """A value that may not cross from one plugin to another; names its type and place."""
+
+
+class MessageTooLarge(NexusError, ValueError):
+    """A message over the ``max_size`` of its receiver's mailbox; nothing was accepted.
+
+    A mistake of the one who sends, as :class:`CannotCross` is: the same message is too large the
+    next time too. ``limit`` is in bytes; ``part`` says where the bulk of it is.
+    """
+
+    def __init__(self, actor: str, what: str, limit: int, part: str = "") -> None:
+        bulk = f": {part}" if part else ""
+        super().__init__(
+            f"{what} for {actor} is over {limit:,} bytes, the max_size of its mailbox{bulk} (send "
+            "less at a time, or where to find it; or raise max_size)"
+        )
+        self.actor = actor
+        self.limit = limit
+        self.part = part
 
 
 @attrs.frozen

@@ -14,6 +14,7 @@ from nexus_actors.errors import did_you_mean
 __all__ = [
     "MASK",
     "counted",
+    "in_bytes",
     "mask_url",
     "nearest",
     "plain",
@@ -102,6 +103,17 @@ def plain(number: float) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``"1 fault"``, ``"3,000 faults"``; ``plural`` for words that want more than an s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def in_bytes(number: int) -> str:
+    """``"512 bytes"``, ``"64 KiB"``, ``"1.5 MiB"``: a size for people."""
+    if number < 1024:
+        return counted(number, "byte")
+    value, unit = number / 1024, "KiB"
+    for larger in ("MiB", "GiB"):
+        if value >= 1000:
+            value, unit = value / 1024, larger
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
 
 
 def read_boolean(text: str) -> bool | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from typing import Any, Final, Literal, cast
+from difflib import get_close_matches
+from typing import Any, Final, Literal, Never, cast
 
 import attrs
 
@@ -58,6 +59,23 @@ class ChildSpec:
     """Whether its ending can end its supervisor, by the supervisor's ``auto_shutdown``."""
     args: tuple[Any, ...] = ()
     """Further arguments of ``start``. A pool adds those of each ``start_child`` call."""
+
+    def __init__(
+        self,
+        id: Hashable,
+        start: Start,
+        restart: Restart = "permanent",
+        shutdown: Shutdown | None = None,
+        type: ChildType = "worker",
+        significant: bool = False,
+        args: tuple[Any, ...] = (),
+        **unknown: Never,
+    ) -> None:
+        given = (id, start, restart, shutdown, type, significant, args)
+        if unknown:  # named with what was meant, and beside all else that is wrong
+            named = dict(zip(attrs.fields_dict(ChildSpec), given, strict=True))
+            raise InvalidSpec(check_childspec(named | unknown, None))
+        self.__attrs_init__(*given)  # type: ignore[attr-defined]
 
     def __attrs_post_init__(self) -> None:
         faults = check_childspec(self, None)
@@ -220,7 +238,9 @@ class _Faults:
     def unknown_keys(self, given: Mapping[Any, Any], known: Mapping[str, Any]) -> None:
         for key in given:
             if key not in known:
-                self.add(("unknown_key", key), f"{key!r} is not one of {', '.join(known)}")
+                near = get_close_matches(str(key), known, n=1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                self.add(("unknown_key", key), f"{key!r} is not one of {', '.join(known)}{meant}")
 
 
 _NO_ID: Final = object()

@@ -106,6 +106,8 @@ SAMPLES: dict[str, tuple[str, str, object]] = {
     "node.ask_timeout": ("0.5", "0.5", 0.5),
     "node.handler_timeout": ("7", "7", 7.0),
     "node.initialize_timeout": ("7", "7", 7.0),
+    "node.dead_letters": ("20", "20", 20),
+    "node.dead_letters_size": ('"2 MiB"', "2MiB", 2 * 1024**2),
     "node.watchdog": ("false", "no", False),
     "node.stall_warn": ("0.3", "0.3", 0.3),
     "node.stall_limit": ("7", "7", 7.0),

@@ -19,6 +19,7 @@ from nexus_actors.actors.message import Message, current_message, in_hand
 from nexus_actors.actors.proxy import Call, Proxy
 from nexus_actors.actors.registry import Registry
 from nexus_actors.actors.routing import Pool
+from nexus_actors.actors.statistics import ActorStatistics
 from nexus_actors.actors.system import ActorSystem, open_system
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Actor",
     "ActorCell",
     "ActorState",
+    "ActorStatistics",
     "ActorSystem",
     "Address",
     "Behaviour",

@@ -17,14 +17,14 @@ import math
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import attrs
 import trio
 
 from nexus_actors import log
 from nexus_actors.actors.advice import IdleWatch
-from nexus_actors.actors.cell import ActorCell
+from nexus_actors.actors.cell import ActorCell, HeldUp
 from nexus_actors.actors.faults import (
     HandlerTimeout,
     collapse,
@@ -33,9 +33,10 @@ from nexus_actors.actors.faults import (
     has_cancelled,
     judge,
 )
-from nexus_actors.actors.history import CleanedUpBadly, Faulted
+from nexus_actors.actors.history import CleanedUpBadly, Faulted, StartedLate
 from nexus_actors.actors.message import Message, Mode, current_message
 from nexus_actors.actors.starting import beginning
+from nexus_actors.actors.turns import turns_of_this_run
 from nexus_actors.errors import (
     ActorRestarted,
     ActorStopped,
@@ -49,9 +50,6 @@ from supervisors import KILLED, NORMAL, SHUTDOWN, Child, ExitReason
 from supervisors import error as exit_error
 
 __all__ = ["Behaviour", "Incarnation", "Limits", "PluginFault", "run_incarnation"]
-
-_TURN = 0.0002
-"""Seconds a busy actor handles messages before it lets other tasks run."""
 
 
 class PluginFault(NexusError):
@@ -84,8 +82,11 @@ class Limits:
     """How many readers run beside each other."""
     start_timeout: float = 30.0
     """Seconds :meth:`Behaviour.start` may take."""
+    on_error: Literal["reply", "restart"] | None = None
+    """What a fault does where its message says nothing; None: the kind of message decides."""
     fault_limit: int | None = None
-    """More faults in answering within ``fault_period`` seconds are a crash; None: never."""
+    """More faults in answering within ``fault_period`` seconds are a crash; None: never. What is
+    only late does not count: often another is slow, or the caller chose the time."""
     fault_period: float = 60.0
 
 
@@ -106,6 +107,17 @@ class _Running:
         if mode == "normal" and limits.concurrency > 1:
             return self.normal < limits.concurrency
         return not (self.normal or self.reader)
+
+    def held_up(self, mode: Mode, limits: Limits) -> HeldUp:
+        """What must end before one more of ``mode`` may begin: nothing where it is admitted."""
+        if self.admits(mode, limits):
+            return (), None
+        if mode == "alone" or (mode == "normal" and limits.concurrency == 1):
+            return ("alone", "normal", "reader"), None
+        if mode == "normal":
+            return ("alone",), "normal" if self.normal >= limits.concurrency else None
+        each: tuple[Mode, ...] = ("alone",) if limits.concurrency > 1 else ("alone", "normal")
+        return each, "reader" if self.reader >= limits.readers else None
 
     def total(self) -> int:
         return self.alone + self.normal + self.reader
@@ -159,7 +171,10 @@ class Incarnation:
         self._crash: BaseException | None = None
         """The first crash; once set, the nursery is cancelled and it is raised at the end."""
         self._fault_times: deque[float] = deque()
+        self._now = 0.0
+        """Trio's clock when it was last read: for the handler that ended last."""
         self._idle_watch = IdleWatch(log.plugin_logger(cell.name).warning)
+        cell.equip(behaviour)
         self._nursery: trio.Nursery
 
     async def run(self) -> None:
@@ -211,10 +226,16 @@ class Incarnation:
         """See :class:`.Control`."""
         self._crashed(error)
 
+    def held_up(self, mode: Mode) -> HeldUp | None:
+        """See :class:`.Control`."""
+        over = self._stopping or self._has_crashed()
+        return None if over else self._running.held_up(mode, self._limits)
+
     async def _start(self) -> None:
         where: TracebackType | None = None
         """Where it was when its time was up: the place to look at."""
-        with trio.CancelScope(deadline=trio.current_time() + self._limits.start_timeout) as scope:
+        began, allowed = trio.current_time(), self._limits.start_timeout
+        with trio.CancelScope(deadline=began + allowed) as scope:
             try:
                 with beginning(self._cell, self._nursery):
                     await self._behaviour.start(self._nursery)
@@ -223,10 +244,14 @@ class Incarnation:
                 raise
         if scope.cancelled_caught:
             late = HandlerTimeout(
-                f"initialize of {self._cell.name} did not end within "
-                f"{self._limits.start_timeout:g} s"
+                f"initialize of {self._cell.name} did not end within {allowed:g} s"
             )
             raise late.with_traceback(where)
+        if scope.cancel_called:
+            now = trio.current_time()
+            report = StartedLate(time=now, took=now - began, allowed=allowed)
+            self._logger().warning(str(report))
+            self._cell.history.add(report)
         self._cell.incarnation += 1
         self._cell.crashed_on = ""
         self._cell.begin(self)
@@ -254,7 +279,8 @@ class Incarnation:
             message.cancel("stop")
 
     async def _loop(self) -> None:
-        turn_ends = trio.current_time() + _TURN
+        turns = turns_of_this_run()
+        turn, turn_ends = turns.begin(trio.current_time())
         while True:
             over = self._stopping or self._has_crashed()
             message = None if over else self._mailbox.take(self._admit)
@@ -262,7 +288,7 @@ class Incarnation:
                 if self._stopping and not self._in_hand:
                     return
                 await self._mailbox.sleep()
-                turn_ends = trio.current_time() + _TURN
+                turn, turn_ends = turns.begin(trio.current_time())
                 continue
             message.scope = trio.CancelScope()
             self._in_hand[message.number] = message
@@ -273,9 +299,12 @@ class Incarnation:
                 self._idle_watch.end(message.handler, self._mailbox.waiting > 0)
             else:
                 self._nursery.start_soon(self._process, message)
-            if trio.current_time() >= turn_ends:
+                self._now = trio.current_time()
+            if turns.number != turn:  # its handler has waited: this is another turn
+                turn, turn_ends = turns.begin(self._now)
+            elif self._now >= turn_ends:
                 await trio.lowlevel.checkpoint()
-                turn_ends = trio.current_time() + _TURN
+                turn, turn_ends = turns.begin(trio.current_time())
 
     def _has_crashed(self) -> bool:
         """Whether a handler or a task of the nursery crashed: what waits is the next one's."""
@@ -293,9 +322,16 @@ class Incarnation:
             return  # between its taking and now: it goes back into the queue
         message.begun = True
         message.task, message.background = trio.lowlevel.current_task(), self._nursery
+        began = trio.current_time()
+        work = self._cell.work
+        work.begun += 1
+        waited = began - message.accepted_at
+        work.waiting_time += waited
+        if waited > work.longest_wait:
+            work.longest_wait = waited
         self._cell.recent.append(
             (
-                trio.current_time(),
+                began,
                 message.kind,
                 message.handler or type(message.payload).__name__,
                 message.sender,
@@ -306,7 +342,6 @@ class Incarnation:
         scope = message.scope
         assert scope is not None
         # `scope` may be cancelled already: its caller gave up between the taking and this line
-        began = trio.current_time()
         scope.deadline = limit = min(message.deadline, began + message.handle_timeout)
         finished = False
         where: TracebackType | None = None
@@ -339,6 +374,12 @@ class Incarnation:
             if log_token is not None:
                 log.unbind(log_token)
             message.scope = None
+            self._now = trio.current_time()
+            took = self._now - began
+            work.handling_time += took
+            if took > work.longest_handling:
+                work.longest_handling = took
+                work.longest_handler = message.handler or type(message.payload).__name__
             self._running.change(message.mode, -1)
             if message.fate is not None:
                 self._in_hand.pop(message.number, None)
@@ -409,7 +450,8 @@ class Incarnation:
         self._logger().warning(f"{message.handler or message.kind} {why}", **fields)
 
     def _failed(self, message: Message, error: BaseException) -> None:
-        verdict = judge(error, message.reply is not None, message.on_error)
+        on_error = message.on_error or self._limits.on_error
+        verdict = judge(error, message.reply is not None, on_error)
         if verdict.fault:
             if not verdict.crash:
                 self._cell.faults += 1

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from nexus_actors.actors.bridge import bridged
+from nexus_actors.actors.knots import FIRST_LOOK, LAST_LOOK, refuse_to_close, refuse_to_wait_on
 from nexus_actors.actors.looking import Look, look_into
 from nexus_actors.actors.message import Message, in_hand, remaining
 from nexus_actors.actors.reply import ReplySlot
 from nexus_actors.actors.starting import refuse_knot, start_in_hand
+from nexus_actors.actors.statistics import ActorStatistics, statistics_of
+from nexus_actors.actors.waiting import held_up, needing
 from nexus_actors.errors import AskCycle, AskTimeout
 
 if TYPE_CHECKING:
@@ -74,12 +77,17 @@ class Address:
         """What can be seen of it now; nothing waits for it, and it notices nothing."""
         return look_into(self._cell)
 
+    def statistics(self) -> ActorStatistics:
+        """Its numbers: the account of its messages, handlers' times, crashes and restarts."""
+        return statistics_of(self._cell)
+
     def offer(self, message: Message) -> None:
         """Put ``message`` into the mailbox now, or raise; never waits.
 
         Raises:
             ActorStopped: known, but not running.
             MailboxFull: as many wait as fit.
+            NotHandled, MessageTooLarge: it does not take such a message.
         """
         self._cell.offer(message)
 
@@ -92,21 +100,24 @@ class Address:
         Raises:
             ActorStopped, MailboxFull: not accepted.
             NotHandled: it has no handler for that type; the message names those it has.
+            MessageTooLarge: it holds more bytes than the mailbox's ``max_size``.
         """
         await trio.lowlevel.checkpoint()
         message = Message("tell", payload, sender=sender, handle_timeout=60.0)
-        await self._room(message, trio.current_time() + timeout)
+        if self._cell.overflow == "wait":
+            await self._room(message, trio.current_time() + timeout)
         self._cell.offer(message)
 
     async def _room(self, message: Message, deadline: float) -> None:
-        """Wait for room in the mailbox, where its actor wants its senders to and handles such."""
+        """Wait for room in the mailbox of an actor that wants its senders to."""
         cell = self._cell
-        if message.kind in ("tell", "ask"):
-            cell.check(message.payload)  # room that was waited for must be used: others wait for it
-        if cell.overflow == "wait" and cell.takes_messages and cell.mailbox.is_full:
+        if cell.takes_messages and cell.mailbox.is_full:
+            # room that was waited for must be used: others wait for it
+            cell.check(message.kind, message.payload)
             parent = in_hand()
             limit = deadline if parent is None else min(deadline, parent.deadline)
-            await cell.mailbox.wait_for_room(limit)
+            with needing(cell, "room"):
+                await cell.mailbox.wait_for_room(limit)
 
     @bridged
     async def ask(self, payload: Any, *, timeout: float = ASK_TIMEOUT, sender: str = "") -> Any:
@@ -117,6 +128,7 @@ class Address:
         Raises:
             ActorStopped, MailboxFull: not accepted.
             NotHandled: it has no handler for that type.
+            MessageTooLarge: it holds more bytes than the mailbox's ``max_size``.
             AskTimeout: no answer by the deadline; the handler, if it runs, is cancelled.
             ActorRestarted: it crashed with this message in hand.
             RemoteError: its handler raised.
@@ -141,8 +153,9 @@ class Address:
         chain: tuple[str, ...] = ()
         if parent is not None:
             sender = sender or parent.receiver
-            chain = (*parent.chain, sender) if sender else parent.chain
             fields.setdefault("request_id", parent.request_id)
+            if held_up(parent):
+                chain = (*parent.chain, sender) if sender else parent.chain
         start = start_in_hand() if parent is None else None
         if start is not None:
             sender = sender or start.cell.name
@@ -151,6 +164,8 @@ class Address:
             raise AskCycle((*chain, self.name))
         if chain and self._cell.state != "running":
             refuse_knot(chain, self._cell)
+        if chain:
+            refuse_to_close(self._cell, fields.get("mode", "normal"), sender, parent)
         message = Message(
             kind,
             payload,
@@ -160,17 +175,32 @@ class Address:
             chain=chain,
             **fields,
         )
+        message.home = self._cell
         began = trio.current_time()
         if self._cell.overflow == "wait":
             await self._room(message, deadline)
+            if chain:  # meanwhile others may have asked
+                refuse_to_close(self._cell, message.mode, sender, parent)
         self._cell.offer(message)
         assert message.reply is not None
+        # an ask from outside is in nobody's way
+        look_at = math.inf if parent is None and start is None else began + FIRST_LOOK
         try:
             with nullcontext() if start is None else start.asking(self._cell):
-                return await message.reply.wait(deadline)
-        except TimeoutError:
-            self._give_up(message)
-            raise AskTimeout(self.name, deadline - began) from None
+                while True:
+                    try:
+                        return await message.reply.wait(min(deadline, look_at), message)
+                    except TimeoutError:
+                        now = trio.current_time()
+                    if now >= deadline:
+                        self._give_up(message)
+                        raise AskTimeout(self.name, deadline - began)
+                    try:
+                        refuse_to_wait_on(message, sender, parent)
+                    except AskCycle:
+                        self._give_up(message)
+                        raise
+                    look_at = now + min(now - began, LAST_LOOK)
         except trio.Cancelled:
             self._give_up(message)
             raise

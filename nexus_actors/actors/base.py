@@ -16,6 +16,7 @@ from nexus_actors.actors.mailbox import Overflow
 from nexus_actors.actors.message import Message, in_hand
 from nexus_actors.actors.routing import Pool, Route
 from nexus_actors.errors import Fault, Invalid, NotInNode
+from nexus_actors.words import nearest
 
 __all__ = ["Actor", "ActorBehaviour"]
 
@@ -45,7 +46,8 @@ class Actor:
     Options of the class, each with its default: ``restart="permanent"`` (or ``transient``,
     ``temporary``), ``shutdown=5.0`` (seconds, ``"infinity"`` or ``"brutal_kill"``),
     ``capacity=1000`` messages, ``overflow="refuse"`` (or ``wait``, ``drop_oldest``,
-    ``drop_newest``), ``concurrency=1``, ``trap_exits=False``. Wrong ones are refused when the
+    ``drop_newest``), ``max_size=None`` (bytes of one message), ``concurrency=1``,
+    ``trap_exits=False``. Wrong ones are refused when the
     class is made, by ``Invalid``.
     """
 
@@ -211,7 +213,10 @@ class ActorBehaviour:
     async def stop(self) -> None:
         """Run ``cleanup``."""
         self._belongings.close()
-        await self._actor.cleanup()
+        try:
+            await self._actor.cleanup()
+        finally:
+            self._belongings.close()  # what it has joined and watched meanwhile
 
 
 _WORDS: dict[str, tuple[Any, ...]] = {
@@ -240,15 +245,18 @@ def _wrong(name: str, value: Any) -> str:
     """What an option must be, where it is not; empty where it is right."""
     if name in _WORDS:
         return "" if value in _WORDS[name] else f"must be {' or '.join(map(repr, _WORDS[name]))}"
-    if name in ("capacity", "concurrency"):
+    if name == "max_size" and value is None:
+        return ""
+    if name in ("capacity", "concurrency", "max_size"):
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        return "" if whole else "must be an integer of at least 1"
+        or_none = " (bytes), or None for no limit" if name == "max_size" else ""
+        return "" if whole else f"must be an integer of at least 1{or_none}"
     if name == "shutdown":
         number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
         words = ("infinity", "brutal_kill")
         fits = number or value in words
         return "" if fits else "must be seconds, 'infinity' or 'brutal_kill'"
-    return f"there is no option {name!r}; there are {', '.join(_NAMES)}"
+    return f"there is no option {name!r}{nearest(name, _NAMES)}; there are {', '.join(_NAMES)}"
 
 
 _NAMES = tuple(field.name for field in attrs.fields(Options))

@@ -44,7 +44,11 @@ class Timer:
 class Belongings:
     """See the module. Opened with the incarnation's nursery, closed when that is empty."""
 
-    def __init__(self, cell: ActorCell, kernel: Kernel) -> None:
+    def __init__(
+        self, cell: ActorCell, kernel: Kernel, handle_timeout: float = HANDLE_TIMEOUT
+    ) -> None:
+        """``handle_timeout``: seconds that the handler of a timer may take."""
+        self._handle_timeout = handle_timeout
         self._cell = cell
         self._kernel = kernel
         self.address = Address(cell)
@@ -68,13 +72,15 @@ class Belongings:
             await self._children.close()
 
     def close(self) -> None:
-        """The incarnation has ended: forget what it was interested in."""
+        """The incarnation has ended: forget what it was interested in. More than once is no error:
+        its clean-up may have been interested in more."""
         self._cell.inside = dict
         for watch in [*self._watches]:  # a link's other half stays: it tells the other of this end
             watch.address._cell.unwatch(watch)
         self._watches.clear()
         for group in self._groups:
             group.remove(self.address)
+        self._groups.clear()
 
     def finish(self) -> None:
         """End normally once the messages in hand are handled."""
@@ -176,7 +182,7 @@ class Belongings:
 
     def _timer(self, first: float, payload: Any, period: float) -> Timer:
         timer = Timer()
-        self._cell.check(payload)
+        self._cell.check("timer", payload)
         self.nursery.start_soon(self._tick, timer, first, payload, period)
         return timer
 
@@ -186,7 +192,7 @@ class Belongings:
             while True:
                 await trio.sleep_until(due)
                 if last is None or last.fate is not None:
-                    last = Message("timer", payload, handle_timeout=HANDLE_TIMEOUT)
+                    last = Message("timer", payload, handle_timeout=self._handle_timeout)
                     try:
                         self._cell.offer(last)
                     except Unanswered:

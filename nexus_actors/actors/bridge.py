@@ -10,14 +10,15 @@ Cancelling the asyncio task cancels the Trio task.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
+import attrs
 import sniffio
-
-from nexus_actors.actors.starting import asyncio_caller
+import trio
 
 with warnings.catch_warnings():
     # from 3.12 on, a class it defines for older Pythons warns while it is imported; nobody who
@@ -25,10 +26,26 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import trio_asyncio
 
-__all__ = ["bridged", "in_asyncio"]
+__all__ = ["Outcall", "bridged", "in_asyncio", "outcall"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Outcall:
+    """An asyncio task that waits while a Trio task does something for it."""
+
+    asyncio_task: asyncio.Task[Any] | None
+    trio_task: trio.lowlevel.Task | None = None
+    """None before that runs."""
+
+
+outcall: contextvars.ContextVar[Outcall | None] = contextvars.ContextVar(
+    "nexus_outcall", default=None
+)
+"""The innermost call that this context stems from. It is under way here where this task, or one
+above it, is its ``trio_task``; others have inherited it, and nobody waits for them."""
 
 
 def in_asyncio() -> bool:
@@ -61,11 +78,19 @@ async def _from_asyncio(
     """
     task = asyncio.current_task()
     cancelled_before = 0 if task is None else task.cancelling()
-    token = asyncio_caller.set(task)
+    call = Outcall(task)
+
+    async def run() -> T:
+        call.trio_task = trio.lowlevel.current_task()
+        return await function(*args, **kwargs)
+
+    token = outcall.set(call)
     try:
-        result: T = await trio_asyncio.trio_as_aio(function)(*args, **kwargs)
+        future: Any = trio_asyncio.trio_as_aio(run)()
+        future.outcall = call
+        result: T = await future
     finally:
-        asyncio_caller.reset(token)
+        outcall.reset(token)
     if task is not None and task.cancelling() > cancelled_before:
         raise asyncio.CancelledError
     return result

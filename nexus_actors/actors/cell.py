@@ -13,13 +13,18 @@ from nexus_actors.actors.handling import Handlers, NotHandled
 from nexus_actors.actors.history import History
 from nexus_actors.actors.links import Exited, LinkedExit, Watch
 from nexus_actors.actors.mailbox import Mailbox, Overflow
-from nexus_actors.actors.message import Message
-from nexus_actors.errors import ActorStopped, MailboxFull, Unanswered
+from nexus_actors.actors.message import Message, Mode
+from nexus_actors.actors.sizes import carried_by, largest_part, size_of
+from nexus_actors.actors.statistics import Work
+from nexus_actors.errors import ActorStopped, MailboxFull, MessageTooLarge, Unanswered
+from nexus_actors.words import in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nexus_actors.actors.actor import Behaviour
     from nexus_actors.actors.address import Address
+    from nexus_actors.actors.message import Kind
     from nexus_actors.actors.starting import Start
     from supervisors import ExitReason, Failure
 
@@ -36,6 +41,12 @@ ActorState = Literal[
 PATIENCE = 5.0
 """Seconds callers wait with an actor for what it needs before it is there; then they are told."""
 
+_BY_TYPE: frozenset[Kind] = frozenset({"tell", "ask", "timer"})
+"""Kinds of messages whose type says which handler they are for."""
+
+HeldUp = tuple[tuple[Mode, ...], Mode | None]
+"""Messages in hand that must end before another is taken: all of these modes, and one of that."""
+
 _TAKES: frozenset[ActorState] = frozenset({"starting", "waiting", "running", "restarting"})
 
 
@@ -48,6 +59,9 @@ class Control(Protocol):
     def crash(self, error: BaseException) -> None:
         """End with ``error``, now."""
 
+    def held_up(self, mode: Mode) -> HeldUp | None:
+        """What keeps it from taking one more message of ``mode``; None: it takes no more at all."""
+
 
 class ActorCell:
     """Name, mailbox and state of one actor through all its incarnations."""
@@ -59,11 +73,16 @@ class ActorCell:
         *,
         capacity: int = 1000,
         overflow: Overflow = "refuse",
+        max_size: int | None = None,
     ) -> None:
         self.name = name
         self.dead_letters = dead_letters
         self.mailbox = Mailbox(name, capacity)
+        self.work = Work()
+        """What its handlers did, added up; written by the incarnation."""
         self.overflow = overflow
+        self.max_size = max_size
+        """Bytes that one message may hold; None where it may hold any number."""
         self.state: ActorState = "starting"
         self.since: float | None = None
         """Trio's clock: when it came to that; None before anybody said so."""
@@ -114,6 +133,10 @@ class ActorCell:
         """The state of the present incarnation's object, by attribute."""
         self.recent: deque[tuple[float, str, str, str]] = deque(maxlen=20)
         """The messages that were begun last: when, kind, handler or type, sender."""
+        self.behaviour: Behaviour | None = None
+        """What the present incarnation does, from before its start to its end."""
+        self.outfit: Callable[[Behaviour], None] | None = None
+        """Called with the behaviour of each new incarnation before that starts: a test's faults."""
         self._doomed: LinkedExit | None = None
         """Set while it starts and one that it is linked to has ended: it will crash with this."""
         self._control: Control | None = None
@@ -144,12 +167,13 @@ class ActorCell:
         Raises:
             ActorStopped: the actor is known but takes nothing now.
             MailboxFull: as many wait as fit.
+            NotHandled, MessageTooLarge: see :meth:`check`.
         """
         if self.state not in _TAKES or (self._impatient and message.reply is not None):
             self.mailbox.refuse()
             raise self.refusal()
-        if self.handlers is not None and message.kind in ("tell", "ask", "timer"):
-            self.check(message.payload)
+        if not message.system:
+            self.check(message.kind, message.payload)
         if self.overflow != "refuse" and not message.system and self.mailbox.is_full:
             if self.overflow == "drop_oldest":
                 self._drop_oldest()
@@ -161,15 +185,25 @@ class ActorCell:
         self.mailbox.put(message)
         message.receiver = self.name
 
-    def check(self, payload: Any) -> None:
-        """See whether it handles messages like ``payload``.
+    def check(self, kind: Kind, payload: Any) -> None:
+        """See whether it takes messages like ``payload``, room or not.
 
         Raises:
-            NotHandled: it does not; the message names what it does.
+            NotHandled: it has no handler for that; the message names what it handles.
+            MessageTooLarge: it holds more bytes than :attr:`max_size`.
         """
-        if self.handlers is not None and self.handlers.method_for(payload) is None:
+        handlers = self.handlers
+        if handlers is not None and kind in _BY_TYPE and handlers.method_for(payload) is None:
             self.mailbox.refuse()
-            raise NotHandled(self.name, payload, self.handlers.types)
+            raise NotHandled(self.name, payload, handlers)
+        if self.max_size is not None and (
+            size_of(carried := carried_by(payload), self.max_size) > self.max_size
+        ):
+            self.mailbox.refuse()
+            what = f"the {kind} {Message(kind, payload).about or type(payload).__name__}"
+            path, size = largest_part(carried, self.max_size)
+            part = f"{path.lstrip('.')} alone has {in_bytes(size)}" if path else ""
+            raise MessageTooLarge(self.name, what, self.max_size, part)
 
     # -- the incarnation that is up --------------------------------------------------------------
 
@@ -177,6 +211,19 @@ class ActorCell:
     def is_up(self) -> bool:
         """Whether there is an incarnation: it has started and not ended."""
         return self._control is not None
+
+    def equip(self, behaviour: Behaviour) -> None:
+        """An incarnation is made, and has not started."""
+        self.behaviour = behaviour
+        if self.outfit is not None:
+            self.outfit(behaviour)
+
+    def crash(self, error: BaseException) -> bool:
+        """End the present incarnation with ``error``, now; False where none is up."""
+        if self._control is None:
+            return False
+        self._control.crash(error)
+        return True
 
     def begin(self, control: Control) -> None:
         """An incarnation is up; ``control`` reaches it."""
@@ -186,12 +233,16 @@ class ActorCell:
 
     def end(self, reason: ExitReason) -> None:
         """It has ended, clean-up and all, or did not come up: whoever watches it is told, once."""
-        self._control = self._doomed = None
+        self._control = self._doomed = self.behaviour = None
         self.mailbox.unstash()
         self.mailbox.forget_system()  # the next incarnation watches nobody yet
         watches, self._watches = self._watches, []
         for watch in watches:
             watch.on_end(reason)
+
+    def held_up(self, mode: Mode) -> HeldUp | None:
+        """See :meth:`Control.held_up`; None also where no incarnation is up."""
+        return None if self._control is None else self._control.held_up(mode)
 
     def watch(self, watch: Watch) -> None:
         """Tell ``watch`` of the end of the present incarnation."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -13,8 +14,12 @@ from nexus_actors.actors.actor import Limits
 from nexus_actors.actors.address import Address
 from nexus_actors.actors.cell import ActorCell
 from nexus_actors.actors.handling import Handlers
+from nexus_actors.actors.knots import refuse_to_spawn
 from nexus_actors.actors.mailbox import Overflow
+from nexus_actors.actors.message import in_hand
 from nexus_actors.actors.routing import Pool, Route, check_route
+from nexus_actors.actors.starting import start_in_hand
+from nexus_actors.actors.waiting import held_up, needing
 from nexus_actors.errors import ActorStopped, NexusError
 from supervisors import (
     AlreadyPresent,
@@ -26,6 +31,8 @@ from supervisors import (
     NotFound,
     Report,
     Reporter,
+    Restarting,
+    Running,
     Supervisor,
     SupervisorDied,
     SupervisorRef,
@@ -47,6 +54,7 @@ class Options:
     shutdown: float | Literal["infinity", "brutal_kill"] = 5.0
     capacity: int = 1000
     overflow: Overflow = "refuse"
+    max_size: int | None = None
     concurrency: int = 1
     trap_exits: bool = False
 
@@ -88,6 +96,8 @@ class Children:
         self._nursery: trio.Nursery
         self._cells: dict[str, ActorCell] = {}
         self._numbers = itertools.count(1)
+        self._in_turn: list[ActorCell] = []
+        """Those that are to be started, the one that is starting first."""
         self._closing = False
         self._last_words = ""
 
@@ -140,7 +150,7 @@ class Children:
         self._cells[short] = cell
         spec = ChildSpec(short, start, restart=options.restart, shutdown=options.shutdown)
         try:
-            await self._start(spec)
+            await self._start_in_turn(spec, cell)
         except trio.Cancelled:
             # its supervisor goes on with the start, and nobody would know of the child
             cell.ending = True
@@ -154,12 +164,29 @@ class Children:
             raise
         return address
 
+    async def _start_in_turn(self, spec: ChildSpec, cell: ActorCell) -> None:
+        """Start it; one is started after the other."""
+        message, start = in_hand(), start_in_hand()
+        cell.awaits = tuple(self._in_turn)
+        if message is not None and held_up(message):
+            refuse_to_spawn(cell, message.receiver, message)
+        elif start is not None:
+            refuse_to_spawn(cell, start.cell.name, None)
+        self._in_turn.append(cell)
+        try:
+            with needing(cell, "up"):
+                await self._start(spec)
+        finally:
+            self._in_turn.remove(cell)
+            cell.awaits = ()
+
     async def _start(self, spec: ChildSpec) -> None:
         assert self._ref is not None
         try:
             await self._ref.start_child(spec)
         except AlreadyPresent:  # that of one of the same name, which has ended
-            await self._ref.delete_child(spec.id)
+            with suppress(NotFound):
+                await self._ref.delete_child(spec.id)
             await self._ref.start_child(spec)
 
     async def spawn_pool(self, plan: Plan, *, size: int, route: Route, name: str) -> Pool:
@@ -194,6 +221,14 @@ class Children:
         if self._cells.get(short) is cell:  # meanwhile another may have got the name
             self._forget(short)
 
+    async def _drop_spec(self, short: str) -> None:
+        """Have its supervisor forget one that is not started again, lest they become many."""
+        assert self._ref is not None
+        if short in self._cells:
+            return  # another has got the name, and its start sees to that
+        with suppress(NotFound, Running, Restarting, NoProc, SupervisorDied):
+            await self._ref.delete_child(short)
+
     def addresses(self) -> list[Address]:
         """All that are there, in the order of spawning."""
         return [Address(cell) for cell in self._cells.values()]
@@ -209,7 +244,11 @@ class Children:
         full = f"{self._owner}/{name}" if self._owner else name
         options = plan.options
         cell = ActorCell(
-            full, self._kernel.dead_letters, capacity=options.capacity, overflow=options.overflow
+            full,
+            self._kernel.dead_letters,
+            capacity=options.capacity,
+            overflow=options.overflow,
+            max_size=options.max_size,
         )
         cell.handlers = plan.handlers
         cell.traps_exits = options.trap_exits
@@ -226,6 +265,8 @@ class Children:
         if isinstance(report, ChildTerminated) and report.action in ("leave", "forget"):
             # nobody starts it again, and its callers learn it at once
             self._forget(str(report.id))
+            if report.action == "leave":
+                self._nursery.start_soon(self._drop_spec, str(report.id))
         if isinstance(report, GaveUp):
             self._last_words = f": {report}"
         self._on_report(report)

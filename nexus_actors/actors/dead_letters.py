@@ -1,7 +1,8 @@
 """Dead letters: accepted or offered messages nobody will handle, kept to be looked at, sent again
 or thrown away.
 
-A bounded list, oldest first; what falls off its old end is counted, never silent.
+A list bounded by number and by bytes, oldest first; what falls off its old end is counted, never
+silent.
 """
 
 from __future__ import annotations
@@ -16,14 +17,29 @@ import trio
 
 from nexus_actors import log
 from nexus_actors.actors.message import Message
+from nexus_actors.actors.sizes import carried_by, size_of
 from nexus_actors.errors import MailboxFull, NexusError
+from nexus_actors.words import in_bytes
 
 if TYPE_CHECKING:
     from nexus_actors.actors.cell import ActorCell
     from nexus_actors.actors.message import Kind
     from supervisors import Failure
 
-__all__ = ["QUARANTINED", "DeadLetter", "DeadLetters", "NoSuchLetter", "NotRetried", "Past"]
+__all__ = [
+    "QUARANTINED",
+    "DeadLetter",
+    "DeadLetters",
+    "NoSuchLetter",
+    "NotRetried",
+    "Past",
+    "Unkept",
+]
+
+CAPACITY = 1000
+MAX_SIZE = 64 * 1024**2
+_SHARE = 4
+"""What one letter carries may take this part of all there is room for: more is not kept."""
 
 QUIET = 1.0
 """Seconds after a line about an actor's dead letter in which its further ones are only counted."""
@@ -68,6 +84,19 @@ class Past:
     report: Failure | None
 
 
+@attrs.frozen(repr=False)
+class Unkept:
+    """Stands where the payload of a letter was that is too large to be kept."""
+
+    about: str
+    """What the message carried, in a word."""
+    limit: int
+    """The bytes that it was over."""
+
+    def __repr__(self) -> str:
+        return f"<{self.about}, not kept: it was over {in_bytes(self.limit)}>"
+
+
 @attrs.frozen
 class DeadLetter:
     """One message nobody will handle, and why."""
@@ -77,8 +106,8 @@ class DeadLetter:
     actor: str
     """Whose mailbox it was for."""
     reason: str
-    """``crash``, ``quarantined``, ``mailbox full``, ``stopped``, ``suspended``, ``in hand of a
-    crash``, or the words of what its handler let out."""
+    """``crash``, ``quarantined``, ``mailbox full``, ``too large``, ``stopped``, ``suspended``,
+    ``in hand of a crash``, or the words of what its handler let out."""
     message: Message = attrs.field(repr=False, eq=False)
     """What it was; settled, and never sent again itself."""
     report: Failure | None = None
@@ -89,6 +118,13 @@ class DeadLetter:
     """The letters it was before it was retried, oldest first, the last ten of them."""
     at: float = attrs.field(factory=trio.current_time)
     """Trio's clock, seconds."""
+    size: int = 0
+    """Bytes that what it carries and its reports take, counted when it came."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what it carried is still there; not where that was too large."""
+        return not isinstance(self.message.payload, Unkept)
 
     @property
     def kind(self) -> Kind:
@@ -118,7 +154,7 @@ class DeadLetter:
     @property
     def retryable(self) -> bool:
         """Whether :meth:`DeadLetters.retry` sends it again without ``force``."""
-        return self.message.reply is None and self.reason != QUARANTINED
+        return self.message.reply is None and self.reason != QUARANTINED and self.is_kept
 
     def content(self) -> str:
         """What it carries, for a person who may see it: its ``repr``, cut to 2000 characters.
@@ -146,16 +182,23 @@ _shower = _Shower()
 
 
 class DeadLetters:
-    """The node's dead letters, at most ``capacity`` of them."""
+    """The node's dead letters: at most ``capacity`` of them, in at most ``max_size`` bytes.
 
-    def __init__(self, capacity: int = 1000) -> None:
+    Of a message that alone would take more than a quarter of those the letter is kept, and what it
+    carried is not.
+    """
+
+    def __init__(self, capacity: int = CAPACITY, max_size: int = MAX_SIZE) -> None:
         self.capacity = capacity
+        self.max_size = max_size
+        self.size = 0
+        """Bytes that those which are kept take."""
         self._letters: dict[int, DeadLetter] = {}
         """By number, and so oldest first."""
         self.total = 0
         """All there ever were; the newest has this number."""
         self.fell_off = 0
-        """How many were dropped, oldest first, because there were too many."""
+        """How many were dropped, oldest first, because there were too many, or too many bytes."""
         self.retried = 0
         """How many left the list because they were sent again."""
         self.discarded = 0
@@ -168,7 +211,8 @@ class DeadLetters:
     ) -> DeadLetter:
         """Keep ``message``, which was for ``actor``; log one line about it.
 
-        A message that was retried from here after a crash, and crashed again, is quarantined.
+        A message that was retried from here after a crash, and crashed again, is quarantined. One
+        too large to be kept loses its payload, so that nothing here holds it.
         """
         origin = message.origin
         past: tuple[Past, ...] = ()
@@ -179,6 +223,11 @@ class DeadLetters:
             crashes += origin.crashes
             if reason == CRASH and crashes > 1:
                 reason = QUARANTINED
+        largest = self.max_size // _SHARE
+        size = size_of(carried_by(message.payload), largest)
+        if size > largest:
+            message.payload = Unkept(message.about or type(message.payload).__name__, largest)
+            size = 0
         self.total += 1
         letter = DeadLetter(
             number=self.total,
@@ -188,14 +237,21 @@ class DeadLetters:
             report=report,
             crashes=crashes,
             past=past,
+            size=size + size_of((report, past)),
         )
         message.origin = None  # told by `past`; a chain of letters would grow without bound
         self._letters[letter.number] = letter
-        if len(self._letters) > self.capacity:
-            del self._letters[next(iter(self._letters))]
+        self.size += letter.size
+        while len(self._letters) > self.capacity or (
+            self.size > self.max_size and len(self._letters) > 1
+        ):
+            self._remove(next(iter(self._letters)))
             self.fell_off += 1
         self._log(letter)
         return letter
+
+    def _remove(self, number: int) -> None:
+        self.size -= self._letters.pop(number).size
 
     def _log(self, letter: DeadLetter) -> None:
         """One line, but not one for each of a flood: after a line about an actor the next ones are
@@ -240,13 +296,19 @@ class DeadLetters:
 
         Raises:
             NoSuchLetter: no letter has that number.
-            NotRetried: its caller has gone, or it is quarantined.
+            NotRetried: its caller has gone, it is quarantined, or what it carried was not kept.
             Unanswered: it was not accepted: ``NoSuchActor``, ``ActorStopped``, ``MailboxFull``.
+            NotHandled, MessageTooLarge: nor was this.
         """
         letter = self.get(number)
         old = letter.message
         if old.reply is not None:
             raise NotRetried(f"letter {number} was a question, and nobody waits for its answer now")
+        if not letter.is_kept:
+            raise NotRetried(
+                f"what letter {number} carried was over {in_bytes(self.max_size // _SHARE)}, too "
+                "large to be kept (a letter may take a quarter of dead_letters_size)"
+            )
         if not (force or letter.retryable):
             raise NotRetried(
                 f"letter {number} is quarantined: it crashed {letter.actor} "
@@ -270,7 +332,10 @@ class DeadLetters:
         )
         message.origin = letter
         cell.offer(message)
-        del self._letters[number]
+        if number in self._letters:
+            self._remove(number)
+        else:  # what it displaced from a full mailbox has pushed its letter off the full list
+            self.fell_off -= 1
         self.retried += 1
         return message
 
@@ -281,7 +346,7 @@ class DeadLetters:
             NoSuchLetter: no letter has that number.
         """
         self.get(number)
-        del self._letters[number]
+        self._remove(number)
         self.discarded += 1
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ import trio
 
 from nexus_actors.actors.address import Address
 from nexus_actors.actors.message import Message
-from nexus_actors.errors import Unanswered
+from nexus_actors.errors import MessageTooLarge, Unanswered
 
 __all__ = ["Group", "Groups"]
 
@@ -26,14 +26,14 @@ class Group:
         return tuple(self._members.values())
 
     async def tell(self, payload: Any, *, sender: str = "") -> int:
-        """Give every member ``payload``; return how many mailboxes took it. Those that are full or
-        do not run are left out."""
+        """Give every member ``payload``; return how many mailboxes took it. Those that are full, do
+        not run, or take no message of its size are left out."""
         await trio.lowlevel.checkpoint()
         taken = 0
         for member in self.members:
             try:
                 member.offer(Message("tell", payload, sender=sender, handle_timeout=60.0))
-            except Unanswered:
+            except (Unanswered, MessageTooLarge):
                 continue
             taken += 1
         return taken

@@ -19,11 +19,10 @@ _MARK = "__nexus_handles__"
 class NotHandled(NexusError, TypeError):
     """An actor was sent a message of a type it has no handler for; nothing was accepted."""
 
-    def __init__(self, actor: str, payload: object, handled: tuple[type, ...]) -> None:
-        names = ", ".join(sorted(kind.__name__ for kind in handled)) or "nothing"
-        super().__init__(f"{actor} does not handle {type(payload).__name__}; it handles {names}")
+    def __init__(self, actor: str, payload: object, handlers: Handlers) -> None:
+        super().__init__(f"{actor} does not handle {type(payload).__name__}; {handlers}")
         self.actor = actor
-        self.handled = handled
+        self.handled = handlers.types
 
 
 @overload
@@ -58,8 +57,10 @@ def handles(*kinds: Any) -> Any:
 class Handlers:
     """The table of one class: type to the name of its method."""
 
-    def __init__(self, table: dict[type, str]) -> None:
+    def __init__(self, table: dict[type, str], words: str = "") -> None:
+        """``words`` say to a sender what is handled, where that is more than types."""
         self._table = table
+        self._words = words
         self._found: dict[type, str | None] = {}
         """What was looked up already, for types that are handled by way of a base class too."""
         self.types = tuple(table)
@@ -73,6 +74,11 @@ class Handlers:
             found = next((self._table[base] for base in kind.__mro__ if base in self._table), None)
             self._found[kind] = found
             return found
+
+    def __str__(self) -> str:
+        """What is handled, for whoever sent something else."""
+        names = ", ".join(sorted(kind.__name__ for kind in self.types)) or "nothing"
+        return self._words or f"it handles {names}"
 
     def __contains__(self, kind: type) -> bool:
         return any(base in self._table for base in kind.__mro__)

@@ -16,7 +16,7 @@ import attrs
 
 from supervisors import Failure
 
-__all__ = ["CleanedUpBadly", "Faulted", "History", "Told"]
+__all__ = ["CleanedUpBadly", "Faulted", "History", "StartedLate", "Told"]
 
 
 class Told(Protocol):
@@ -60,6 +60,24 @@ class CleanedUpBadly:
 
     def __str__(self) -> str:
         return f"cleanup {self.why}"
+
+
+@attrs.frozen(kw_only=True)
+class StartedLate:
+    """An ``initialize`` that took no notice of its cancellation ended after its deadline."""
+
+    level: ClassVar[int] = logging.WARNING
+    time: float
+    took: float
+    """Seconds."""
+    allowed: float
+    """Its deadline, seconds."""
+
+    def __str__(self) -> str:
+        return (
+            f"initialize took {self.took:.1f} s, past its deadline of {self.allowed:g} s: it "
+            "shields itself from being cancelled, or never waits"
+        )
 
 
 class History:

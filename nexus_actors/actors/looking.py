@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from nexus_actors.actors.mailbox import MailboxStatistics
+from nexus_actors.actors.statistics import ActorStatistics, statistics_of
 
 if TYPE_CHECKING:
     from nexus_actors.actors.cell import ActorCell
@@ -45,11 +46,17 @@ class Look:
     faults: int
     paused: bool
     """Whether it was suspended by hand."""
-    account: MailboxStatistics
+    statistics: ActorStatistics
+    """Its numbers."""
     attributes: Mapping[str, str]
     """What its object holds, each value as a short ``repr``; names with an underscore left out."""
     recent: tuple[Begun, ...]
     """The messages that were begun last, the newest last."""
+
+    @property
+    def account(self) -> MailboxStatistics:
+        """The account of its messages."""
+        return self.statistics.mailbox
 
 
 def look_into(cell: ActorCell) -> Look:
@@ -63,7 +70,7 @@ def look_into(cell: ActorCell) -> Look:
         crashes=cell.crashes,
         faults=cell.faults,
         paused=cell.mailbox.paused,
-        account=cell.mailbox.statistics(),
+        statistics=statistics_of(cell),
         attributes={
             name: _shown(value) for name, value in cell.inside().items() if not name.startswith("_")
         },

@@ -38,8 +38,14 @@ class MailboxStatistics:
     faulted: int
     dead_lettered: int
     abandoned: int
+    expired: int
+    """Of the abandoned, those whose callers gave up while they waited: nobody began them."""
     in_hand: int
     waiting: int
+    most_waiting: int
+    """As many as ever waited at once."""
+    oldest_waiting: float
+    """Seconds since the acceptance of the oldest that waits; 0 where none does."""
     capacity: int
 
 
@@ -68,6 +74,8 @@ class Mailbox:
         """How many times all of those were sent away; who sees it change no longer waits."""
         self._in_hand = 0
         self._accepted = 0
+        self._most_waiting = 0
+        self._expired = 0
         self._refused = 0
         self._fates: dict[Fate, int] = {
             "handled": 0, "faulted": 0, "dead-lettered": 0, "abandoned": 0
@@ -81,6 +89,11 @@ class Mailbox:
         return len(self._queue) + len(self._system) + len(self._stashed) - self._stale
 
     @property
+    def put_aside(self) -> int:
+        """How many of those that wait were stashed."""
+        return sum(message.fate is None for message in self._stashed)
+
+    @property
     def is_full(self) -> bool:
         """Whether no message but a system message fits."""
         return self.waiting - len(self._system) >= self.capacity
@@ -91,13 +104,17 @@ class Mailbox:
         Raises:
             MailboxFull: as many wait as fit; the message is still the sender's.
         """
+        waiting = self.waiting
         if message.system:
             self._system.append(message)
-        elif self.is_full:
+        elif waiting - len(self._system) >= self.capacity:
             self._refused += 1
             raise MailboxFull(self.owner, self.capacity)
         else:
             self._queue.append(message)
+        if waiting >= self._most_waiting:
+            self._most_waiting = waiting + 1
+        message.accepted_at = trio.current_time()
         self._accepted += 1
         self.wake()
 
@@ -170,6 +187,10 @@ class Mailbox:
             else:
                 self._stale -= 1
 
+    def in_turn(self) -> Iterator[Message]:
+        """The messages that are to be taken, the next one first; to be read at once."""
+        return (m for m in chain(self._system, self._queue) if m.fate is None)
+
     def oldest(self) -> Message | None:
         """The message that has waited longest, system messages apart."""
         return next(
@@ -201,6 +222,8 @@ class Mailbox:
             return False
         message.fate = fate
         self._fates[fate] += 1
+        if fate == "abandoned":
+            self._expired += 1
         self._stale += 1
         if self._stale > self.capacity:
             # callers that gave up must not make the queue of a stuck actor grow without bound
@@ -234,6 +257,13 @@ class Mailbox:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    def _oldest_waiting(self) -> float:
+        queues = (self._stashed, self._system, self._queue)
+        # one that was retried or put back need not be the first of them all, but is of its own
+        firsts = (next((m for m in queue if m.fate is None), None) for queue in queues)
+        accepted = [message.accepted_at for message in firsts if message is not None]
+        return trio.current_time() - min(accepted) if accepted else 0.0
+
     def statistics(self) -> MailboxStatistics:
         """The account as it stands."""
         return MailboxStatistics(
@@ -243,7 +273,10 @@ class Mailbox:
             faulted=self._fates["faulted"],
             dead_lettered=self._fates["dead-lettered"],
             abandoned=self._fates["abandoned"],
+            expired=self._expired,
             in_hand=self._in_hand,
             waiting=self.waiting,
+            most_waiting=self._most_waiting,
+            oldest_waiting=self._oldest_waiting(),
             capacity=self.capacity,
         )

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
+from nexus_actors.actors.bridge import in_asyncio, outcall
+
 if TYPE_CHECKING:
+    from nexus_actors.actors.cell import ActorCell
     from nexus_actors.actors.dead_letters import DeadLetter
     from nexus_actors.actors.reply import ReplySlot
 
@@ -43,6 +46,7 @@ class Message:
     """
 
     __slots__ = (
+        "accepted_at",
         "background",
         "begun",
         "cancelled_at",
@@ -53,6 +57,7 @@ class Message:
         "fate",
         "handle_timeout",
         "handler",
+        "home",
         "kind",
         "mode",
         "number",
@@ -103,12 +108,16 @@ class Message:
         """What to do with an answer that nobody takes, because the caller gave up just then."""
         self.system = system
         """Whether it goes before all others, and is not bounded."""
+        self.home: ActorCell | None = None
+        """The actor whose answer its caller waits for; None where nobody waits for one."""
         self.receiver = ""
         """Whose mailbox took it; empty before that."""
         self.stashed = False
         """Whether its handler has asked to put it aside; looked at when that ends."""
         self.origin: DeadLetter | None = None
         """The dead letter it was retried from; None for a message sent the first time."""
+        self.accepted_at = 0.0
+        """When a mailbox took it (Trio's clock)."""
         self.taken = False
         """Whether an actor has it in hand; written by the mailbox alone."""
         self.begun = False
@@ -162,19 +171,27 @@ current_message: contextvars.ContextVar[Message | None] = contextvars.ContextVar
 
 def in_hand() -> Message | None:
     """The message this code works for; None outside a handler, after its end, and in a background
-    task: whoever waits for the message does not wait for that."""
+    task: whoever waits for the message does not wait for that.
+
+    An asyncio task that a handler began works for its message as long as that is in hand: whether
+    it will be awaited, nobody knows (what waits for an ask, :func:`.waits_for` tells more exactly).
+    """
     message = current_message.get()
     if message is None or message.fate is not None:
         return None
     if message.task is None:
         return message
     task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-    while task is not None and task is not message.task:
+    if task is message.task:
+        return message
+    call = outcall.get()
+    calling = None if call is None else call.trio_task
+    while task is not None and task is not message.task and task is not calling:
         nursery = task.parent_nursery
         if nursery is message.background:
             return None
         task = None if nursery is None else nursery.parent_task
-    return message  # the last task is another's that works for it: that of an asyncio loop
+    return message if task is not None or in_asyncio() else None
 
 
 def remaining(timeout: float, now: float) -> float:

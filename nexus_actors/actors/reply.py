@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
+
+if TYPE_CHECKING:
+    from nexus_actors.actors.message import Message
 
 __all__ = ["ReplySlot"]
 
@@ -41,18 +44,19 @@ class ReplySlot:
             self._task = None
         return True
 
-    async def wait(self, deadline: float = math.inf) -> Any:
-        """Return the answer or raise it.
+    async def wait(self, deadline: float = math.inf, message: Message | None = None) -> Any:
+        """Return the answer or raise it. While it waits, its task says so: it sleeps for
+        ``message``.
 
         Raises:
             TimeoutError: it was not there at ``deadline`` (Trio's clock).
         """
         if not self.filled:
             if deadline == math.inf:
-                await self._park()
+                await self._park(message)
             else:
                 with trio.CancelScope(deadline=deadline) as scope:
-                    await self._park()
+                    await self._park(message)
                 if scope.cancelled_caught and not self.filled:
                     raise TimeoutError
         else:
@@ -69,8 +73,9 @@ class ReplySlot:
         self._read = True
         return self._value
 
-    async def _park(self) -> None:
-        self._task = trio.lowlevel.current_task()
+    async def _park(self, message: Message | None) -> None:
+        self._task = task = trio.lowlevel.current_task()
+        task.custom_sleep_data = message
 
         def abort(_: Any) -> trio.lowlevel.Abort:
             self._task = None

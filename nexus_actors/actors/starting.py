@@ -8,7 +8,6 @@ that it has started may well ask such an actor, and is answered when both are up
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from nexus_actors.actors.waiting import waits_for
 from nexus_actors.errors import AskCycle
 
 if TYPE_CHECKING:
     from nexus_actors.actors.cell import ActorCell
 
-__all__ = ["Start", "asyncio_caller", "beginning", "current_start", "refuse_knot", "start_in_hand"]
+__all__ = ["Start", "beginning", "current_start", "refuse_knot", "start_in_hand"]
 
 
 @attrs.define(eq=False)
@@ -34,8 +34,6 @@ class Start:
     """Trio's task that runs it, or waits for it."""
     nursery: trio.Nursery
     """The incarnation's: tasks in it are not waited for."""
-    asyncio_task: asyncio.Task[object] | None = None
-    """Where the plugin is written for asyncio: the task that runs it."""
     asks: list[ActorCell] = attrs.field(factory=list)
     """Whose answers it waits for now."""
 
@@ -53,11 +51,6 @@ current_start: contextvars.ContextVar[Start | None] = contextvars.ContextVar(
     "nexus_current_start", default=None
 )
 """The start this context stems from; :func:`start_in_hand` tells whether it still is of it."""
-
-asyncio_caller: contextvars.ContextVar[asyncio.Task[object] | None] = contextvars.ContextVar(
-    "nexus_asyncio_caller", default=None
-)
-"""The asyncio task that waits for this Trio task; None where it is Trio all the way."""
 
 
 @contextmanager
@@ -79,14 +72,7 @@ def start_in_hand() -> Start | None:
     start = current_start.get()
     if start is None or start.cell.start is not start:
         return None
-    if start.asyncio_task is not None:
-        return start if asyncio_caller.get() is start.asyncio_task else None
-    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-    while task is not None and task is not start.task:
-        if task.parent_nursery is None or task.parent_nursery is start.nursery:
-            return None
-        task = task.parent_nursery.parent_task
-    return start if task is start.task else None
+    return start if waits_for(start.task, start.nursery) else None
 
 
 def refuse_knot(chain: Collection[str], asked: ActorCell) -> None:
@@ -116,7 +102,8 @@ def _waits_for(cell: ActorCell) -> Iterator[tuple[str, ActorCell]]:
     if cell.start is not None:
         yield from (("whose initialize asks", each) for each in cell.start.asks)
     else:
-        yield from (("which requires", each) for each in cell.awaits if each.state != "running")
+        verb = "which is started after" if cell.is_child else "which requires"
+        yield from ((verb, each) for each in cell.awaits if each.state != "running")
 
 
 def _cycle(chain: Collection[str], way: list[tuple[str, ActorCell]]) -> AskCycle:

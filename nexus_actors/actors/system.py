@@ -73,16 +73,22 @@ class ActorSystem:
 
 @asynccontextmanager
 async def open_system(
-    *, intensity: int = 5, period: float = 30.0, on_report: Reporter = log_report
+    *,
+    intensity: int = 5,
+    period: float = 30.0,
+    dead_letters: DeadLetters | None = None,
+    on_report: Reporter = log_report,
 ) -> AsyncIterator[ActorSystem]:
     """Run actors for as long as the block lasts; then stop them, the last one first.
 
     ``intensity`` and ``period`` (seconds) bound how often the outermost actors are restarted.
+    ``dead_letters`` is where to keep what nobody handles: ``DeadLetters(capacity, max_size)``, in
+    messages and bytes; 1,000 in 64 MiB where it is left out.
 
     Raises:
         ChildrenGaveUp: they were restarted more often than that.
     """
-    kernel = Kernel()
+    kernel = Kernel(dead_letters=DeadLetters() if dead_letters is None else dead_letters)
     children = Children("", kernel, intensity=intensity, period=period, on_report=on_report)
     failure: BaseException | None = None
     try:

@@ -15,6 +15,7 @@ from nexus_actors.cli.asking import NoNode, NotThere, ask_node, tell_node
 from nexus_actors.cli.output import FAILED, OK, USAGE, counted, errors, out
 from nexus_actors.cli.why import lasting
 from nexus_actors.config import load_settings
+from nexus_actors.words import in_bytes
 
 __all__ = ["change_letters", "list_letters", "show_letter"]
 
@@ -116,7 +117,7 @@ def _table(answer: Mapping[str, Any], plugin: str | None) -> Iterator[Text]:
     if answer["fell_off"]:
         yield Text(
             f"{counted(answer['fell_off'], 'older one')} fell off: "
-            f"the node keeps {answer['capacity']:,}",
+            f"the node keeps {answer['capacity']:,}, in {in_bytes(answer['max_size'])}",
             style="italic",
         )
 
@@ -181,7 +182,9 @@ def _told(letter: Mapping[str, Any], now: datetime) -> Iterator[Text]:
     for past in letter["past"]:
         yield Text(f"  letter {past['number']}, {lasting(past['age'])} ago: {past['reason']}")
         yield from _failed(past["report"])
-    if not letter["retryable"]:
+    if not letter["kept"]:
+        yield Text("\nIt cannot be retried: what it carried was too large to be kept")
+    elif not letter["retryable"]:
         yield Text(
             f"\nIt is not retried but by: nexus dead-letters retry {letter['number']} --force"
         )

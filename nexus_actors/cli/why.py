@@ -89,6 +89,7 @@ def _numbers(about: Mapping[str, Any]) -> Iterator[str]:
         f"{counted(about['faults'], 'fault')} in answering; "
         f"{counted(about['in_hand'], 'message')} in hand, {about['waiting']} waiting"
     )
+    yield from map("  {}".format, _account(about["statistics"]))
     if about["letters"]:
         yield f"  {_letters(about['letters'])}: nexus dead-letters --plugin {about['name']}"
     rules = about["supervision"]
@@ -103,6 +104,41 @@ def _numbers(about: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {when}" + (
             "" if rules["restart"] == "temporary" else f", at most {often}; {then}"
         )
+
+
+def _account(numbers: Mapping[str, Any]) -> Iterator[str]:
+    """What became of its messages, and how long they took; nothing where it never had any."""
+    box = numbers["mailbox"]
+    ends = [
+        (box["handled"], "handled", "handled"),
+        (box["faulted"], "faulted", "faulted"),
+        (box["dead_lettered"], "dead letter", "dead letters"),
+        (box["abandoned"], "abandoned", "abandoned"),
+    ]
+    ended = ", ".join(counted(*each) for each in ends if each[0])
+    if box["accepted"] or box["refused"]:
+        expired = f" ({box['expired']:,} before they were begun)" if box["expired"] else ""
+        refused = f"; {box['refused']:,} refused" if box["refused"] else ""
+        became = f": {ended}{expired}" if ended else ""
+        yield f"{counted(box['accepted'], 'message')} accepted{became}{refused}"
+    if numbers["begun"]:
+        yield (
+            f"handlers took {_seconds(numbers['handling_time'] / numbers['begun'])} on average, "
+            f"{_seconds(numbers['longest_handling'])} at most (in {numbers['longest_handler']})"
+        )
+    if box["most_waiting"]:
+        oldest = f", the oldest now for {lasting(box['oldest_waiting'])}" if box["waiting"] else ""
+        yield (
+            f"at most {box['most_waiting']:,} of {box['capacity']:,} waited at once, "
+            f"{_seconds(numbers['longest_wait'])} at the longest{oldest}"
+        )
+
+
+def _seconds(seconds: float) -> str:
+    """A short time for people: ``0.2 ms``, ``35 ms``, ``1.5 s``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.2g} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 120 else lasting(seconds)
 
 
 def _happening(each: Mapping[str, Any], now: datetime) -> Text:

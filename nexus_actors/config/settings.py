@@ -92,6 +92,21 @@ class NodeSettings:
         minimum=0.001,
         maximum=_DAY,
     )
+    dead_letters: int = setting(
+        1000,
+        "How many messages that nobody handled are kept; then the oldest fall off.",
+        kind="count",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    dead_letters_size: int = setting(
+        64 * 1024**2,
+        "How many bytes of memory they may take together. What is over a quarter of it is not "
+        "kept: of that the letter tells, and it cannot be retried.",
+        kind="bytes",
+        minimum=1024**2,
+        maximum=1024**4,
+    )
     watchdog: bool = setting(
         True,
         "Whether code that holds the event loop is noticed, named and interrupted.",

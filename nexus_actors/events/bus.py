@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 
-from nexus_actors.errors import ActorStopped, MailboxFull, Unanswered
+from nexus_actors.errors import ActorStopped, MailboxFull, MessageTooLarge, Unanswered
 from nexus_actors.events.event import Event
 from nexus_actors.events.topics import Topics
 
@@ -30,6 +30,7 @@ class Subscriber(Protocol):
 
         Raises:
             Unanswered: MailboxFull, ActorStopped and the like, where it was not accepted.
+            MessageTooLarge: nor was this, and the next try is as vain.
         """
 
 
@@ -42,14 +43,17 @@ class Undelivered:
     subscriber: Subscriber
     handler: Hashable
     """For which of the subscriber's handlers it was."""
-    error: Unanswered
+    error: Unanswered | MessageTooLarge
     """The refusal itself."""
 
     @property
     def reason(self) -> str:
-        """``"mailbox full"``, ``"stopped"`` (or the other state it is in), or the error's words."""
+        """``"mailbox full"``, ``"too large"``, ``"stopped"`` (or the other state it is in), or the
+        error's words."""
         if isinstance(self.error, MailboxFull):
             return "mailbox full"
+        if isinstance(self.error, MessageTooLarge):
+            return "too large"
         if isinstance(self.error, ActorStopped):
             return self.error.state
         return str(self.error)
@@ -123,7 +127,7 @@ class EventBus:
             subscriber, copy = subscription.subscriber, event.for_receiver()
             try:
                 subscriber.take(copy, subscription.handler)
-            except Unanswered as error:
+            except (Unanswered, MessageTooLarge) as error:
                 self._undelivered += 1
                 self._on_undelivered(Undelivered(copy, subscriber, subscription.handler, error))
             else:

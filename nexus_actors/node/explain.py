@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import trio
 
 from nexus_actors.actors import ActorCell, Registry
 from nexus_actors.actors.history import Told
+from nexus_actors.actors.statistics import statistics_of
 from nexus_actors.database import Database
 from nexus_actors.node.health import describe_plugin
 from nexus_actors.plugin.loader import LoadedPlugin, Plan
@@ -43,6 +45,7 @@ def explain(name: str, plan: Plan, registry: Registry, database: Database | None
         "incarnation": cell.incarnation,
         "crashes": cell.crashes,
         "faults": cell.faults,
+        "statistics": attrs.asdict(statistics_of(cell)),
         "waiting": cell.mailbox.waiting,
         "in_hand": cell.mailbox.statistics().in_hand,
         "letters": [letter.number for letter in cell.dead_letters.list(name)],

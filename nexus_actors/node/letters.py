@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from nexus_actors.actors.dead_letters import DeadLetter, NoSuchLetter, NotRetried, Past
-from nexus_actors.errors import NexusError, NoSuchActor, Unanswered
+from nexus_actors.actors.handling import NotHandled
+from nexus_actors.errors import MessageTooLarge, NexusError, NoSuchActor, Unanswered
 from nexus_actors.plugin.reports import place_in, trimmed
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def letters_of(node: Node, plugin: str | None = None) -> dict[str, Any]:
     return {
         "letters": [_line(node, letter) for letter in letters.list(plugin)],
         "capacity": letters.capacity,
+        "size": letters.size,
+        "max_size": letters.max_size,
         "total": letters.total,
         "retried": letters.retried,
         "discarded": letters.discarded,
@@ -79,7 +82,7 @@ def _each(node: Node, asked: Any, act: Callable[[int], None]) -> dict[str, Any]:
     for number in _numbers(node, asked):
         try:
             act(number)
-        except (NoSuchLetter, NotRetried, Unanswered) as error:
+        except (NoSuchLetter, NotRetried, NotHandled, MessageTooLarge, Unanswered) as error:
             refused.append({"number": number, "why": str(error)})
         else:
             done.append(number)
@@ -119,6 +122,8 @@ def _line(node: Node, letter: DeadLetter) -> dict[str, Any]:
         "failure": None if report is None else str(report),
         "place": "" if report is None else place_in(_folder(node, letter.actor), report),
         "age": _age(letter.at),
+        "size": letter.size,
+        "kept": letter.is_kept,
         "retryable": letter.retryable,
         "retry_of": letter.past[-1].number if letter.past else None,
     }

@@ -24,9 +24,8 @@ import attrs
 import trio
 
 from nexus_actors import log
-from nexus_actors.actors import ActorCell, Address, Call, DeadLetters, Kernel, Proxy, Registry
+from nexus_actors.actors import ActorCell, Address, DeadLetters, Kernel, Proxy, Registry
 from nexus_actors.actors.groups import Groups
-from nexus_actors.actors.handling import Handlers
 from nexus_actors.actors.proxy import ANY_METHOD
 from nexus_actors.config import Settings
 from nexus_actors.database import Database, DatabaseAdapter
@@ -44,6 +43,7 @@ from nexus_actors.node.pages import add_pages
 from nexus_actors.node.watchdog import guarding
 from nexus_actors.plugin.building import Builder
 from nexus_actors.plugin.granted import PluginContext
+from nexus_actors.plugin.host import handlers_of_plugin
 from nexus_actors.plugin.keeper import Keeper, WaitForNeeds
 from nexus_actors.plugin.loader import LoadedPlugin, Plan, routes_of
 from nexus_actors.plugin.outermost import node_middleware_of, within_its_time
@@ -99,7 +99,7 @@ class Node:
         self.plan = plan
         self.phase: Phase = "starting"
         self.registry = Registry()
-        self.dead_letters = DeadLetters()
+        self.dead_letters = DeadLetters(settings.node.dead_letters, settings.node.dead_letters_size)
         self.groups = Groups()
         self.bus = EventBus(self._bury_event)
         self.router = Router()
@@ -323,10 +323,11 @@ class Node:
             self.dead_letters,
             capacity=manifest.mailbox.capacity,
             overflow=manifest.mailbox.overflow,
+            max_size=manifest.mailbox.max_size,
         )
         cell.methods = plugin.catalogue.methods
         # what else is told or asked is refused to its sender: it would be a fault, or even a crash
-        cell.handlers = Handlers({Call: "call"})
+        cell.handlers = handlers_of_plugin(name, plugin.catalogue)
         address = Address(cell)
         routes = routes_of(plugin, lambda entry: PluginEndpoint(address, entry, manifest.on_error))
         faults = self.router.check(routes)
@@ -377,6 +378,7 @@ class Node:
             Kernel(self.registry, self.dead_letters, self.groups),
             self._rng,
             self.settings.node.initialize_timeout,
+            self.settings.node.handler_timeout,
         )
         if parts.middleware is not None:
             self.frontend.middleware.append(

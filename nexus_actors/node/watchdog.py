@@ -1,13 +1,15 @@
 """The watchdog: a thread that notices when code holds the event loop, names it, and interrupts it.
 
-It posts beats to the loop. While one is not answered it sends the main thread a signal, whose
+Twice within ``stall_warn`` it looks whether the loop waits, as an idle one does. Where it does not,
+it posts a beat to the loop. While that is not answered it sends the main thread a signal, whose
 handler sees what runs: the task and its turn, whose code it is, and the place. The same turn seen
 for ``stall_warn`` seconds is named in the log; seen for ``stall_limit`` seconds it is interrupted
 (see :mod:`.interrupt`), and again every second. Nothing of this costs a message anything.
 
 What only the thread can see: C code that does not return to Python (the signal is not handled), and
 a loop that does not run in the main thread, where Python handles no signals. Both are named, and
-cannot be interrupted.
+cannot be interrupted. What no thread can see, because that C code keeps Python's lock: the kernel
+sees to it (see :mod:`.alarm`).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import trio
 from nexus_actors import log
 from nexus_actors.actors.message import in_hand
 from nexus_actors.config.settings import NodeSettings
-from nexus_actors.node.alarm import Alarm, make_alarm
+from nexus_actors.node.alarm import Alarm, Cry, make_alarm, make_cry
 from nexus_actors.node.interrupt import Interrupter, Stack, being_debugged, read_stack
 from nexus_actors.plugin.stalls import Owner, StallInterrupt, importing_now, owner_here
 
@@ -42,7 +44,16 @@ TASK = 50e-6
 """Seconds it takes to cancel and end a task that has just been started (28 to 53 µs measured)."""
 
 _LOOKS = 5
-"""How often within ``stall_warn`` the watchdog looks."""
+"""How often within ``stall_warn`` the watchdog looks while a beat is not answered."""
+_LOOKS_IDLE = 2
+"""How often it looks otherwise: each time wakes the process."""
+
+CRY = (
+    "the node has stood still: C code keeps Python's lock, so that nothing else can run, and it "
+    "cannot be interrupted (or the process was stopped for a while). It was called here, and the "
+    "plugin is the one whose file that is:"
+)
+"""What comes before the stack that is written, by C code, to stderr."""
 
 _logger = log.get_logger("nexus.node.watchdog")
 
@@ -94,6 +105,7 @@ class Watchdog:
         self._limit = settings.stall_limit
         self._again = min(AGAIN, settings.stall_limit)
         self._interval = settings.stall_warn / _LOOKS
+        self._pause = settings.stall_warn / _LOOKS_IDLE
         self._signal = signal.Signals[settings.stall_signal]
         self._watched = threading.get_ident()
         self._is_main = threading.current_thread() is threading.main_thread()
@@ -101,6 +113,7 @@ class Watchdog:
         self._can_look = False
         """Whether the signal is ours."""
         self._alarm: Alarm | None = None
+        self._cry: Cry | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="nexus-watchdog", daemon=True)
         self._reports: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -140,6 +153,7 @@ class Watchdog:
             )
         else:
             self._take_signal()
+        self._cry = make_cry(CRY)
         self._thread.start()
         self._speaker.start()
 
@@ -149,8 +163,10 @@ class Watchdog:
         self._thread.join()
         if self._alarm is not None:
             self._alarm.delete()
+        if self._cry is not None:
+            self._cry.delete()
         self._interrupter.disarm()
-        if self._can_look and signal.getsignal(self._signal) == self._on_signal:
+        if self._can_look and self._is_ours():
             signal.signal(self._signal, self._before)
         self._reports.put(None)
         self._speaker.join(1.0)
@@ -182,25 +198,42 @@ class Watchdog:
     # -- the thread ------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        while not self._over.wait(self._interval):
-            if self._alarm is not None:  # it rings only where this thread does not come back here
-                self._alarm.set(3 * self._interval, self._interval)
+        pause = self._pause
+        while not self._over.wait(pause):
             now = time.monotonic()
             if self._is_overdue():
-                self._overdue_since = self._overdue_since or now - self._interval
+                self._overdue_since = self._overdue_since or now - pause
                 self._look(now)
             else:
                 self._looks_missed_since = self._overdue_since = self._next_report = 0.0
+            pause = self._pause if self._answered and not self._import_seen else self._interval
+            # they ring only where this thread does not come back here
+            if self._alarm is not None:
+                ours = self._is_ours()
+                self._alarm.set(*((pause + self._interval, self._interval) if ours else (0, 0)))
+            if self._cry is not None:
+                self._cry.set(pause + self._warn, AGAIN)
 
     def _is_overdue(self) -> bool:
-        """Whether the watched thread has been at something for a whole interval."""
+        """Whether the watched thread has been at something since this was last asked."""
         importing = importing_now() if self._is_main else None
         seen, self._import_seen = self._import_seen, importing.number if importing else 0
         token = self._token
         if token is not None and self._answered:
-            self._post()
+            # whoever was struck is seen to when a beat is answered
+            if self._struck or not self._loop_waits():
+                self._post()
             return False
         return token is not None or (seen != 0 and seen == self._import_seen)
+
+    def _loop_waits(self) -> bool:
+        """Whether the loop waits for something to happen: then nothing holds it."""
+        frame = sys._current_frames().get(self._watched)
+        return (
+            frame is not None
+            and frame.f_code.co_name == "get_events"
+            and str(frame.f_globals.get("__name__")).startswith("trio._core._io_")
+        )
 
     def _post(self) -> None:
         """Send out a beat; from the thread or from a signal handler."""
@@ -215,9 +248,7 @@ class Watchdog:
         if not self._can_look:
             self._report_unseen(now, self._overdue_since, self._cannot())
             return
-        if signal.getsignal(self._signal) != self._on_signal:  # by default it ends the process
-            if self._alarm is not None:
-                self._alarm.set(0, 0)
+        if not self._is_ours():
             why = f"it is not interrupted: {self._signal.name} was taken over by other code"
             self._report_unseen(now, self._overdue_since, why)
             return
@@ -234,6 +265,10 @@ class Watchdog:
                 self._looks_missed_since,
                 "it is in C code, which can be interrupted only when it returns to Python",
             )
+
+    def _is_ours(self) -> bool:
+        """Whether the signal is still handled here: by default it ends the process."""
+        return signal.getsignal(self._signal) == self._on_signal
 
     def _report_unseen(self, now: float, since: float, why: str) -> None:
         """Name what the signal cannot see, every second."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from nexus_actors.actors import Actor, Address, Call, Pool, Timer
+from nexus_actors.actors import Actor, ActorStatistics, Address, Call, Pool, Timer
 from nexus_actors.actors.bridge import bridged
 from nexus_actors.actors.routing import Route
 from nexus_actors.events.event import MISSING
@@ -162,6 +162,17 @@ class Plugin:
             PermissionDenied: the manifest does not ask for ``plugins:call``.
         """
         return self._context.get_plugin(name)
+
+    def node_statistics(self, plugin: str = "") -> ActorStatistics:
+        """The numbers of this plugin, or of another: the account of its mailbox, handlers' times,
+        crashes, restarts. Nothing waits for it, and the other notices nothing.
+
+        Raises:
+            NotInNode: the plugin is in no node.
+            NoSuchActor: there is no plugin of that name; the nearest are suggested.
+            PermissionDenied: of another, the manifest does not ask for ``node:observe``.
+        """
+        return self._context.statistics(plugin)
 
     def add_middleware(self, middleware: MiddlewareLike) -> None:
         """Wrap this plugin's routes in ``middleware``; the first one added is the outermost.

@@ -38,7 +38,6 @@ from trio_asyncio._base import TrioAsyncioExit
 from trio_asyncio._handles import AsyncHandle
 
 from nexus_actors import log
-from nexus_actors.actors.starting import current_start
 from nexus_actors.plugin.stalls import Owner, owned_by, owner_here
 
 __all__ = ["AsyncioCompartment", "Compartment", "Owner", "TrioCompartment", "open_compartment"]
@@ -129,9 +128,6 @@ class AsyncioCompartment:
         """See :class:`Compartment`."""
 
         async def on_loop() -> Any:
-            start = current_start.get()
-            if start is not None:
-                start.asyncio_task = asyncio.current_task()
             result = function(*args, **kwargs)
             return await result if inspect.isawaitable(result) else result
 
@@ -169,7 +165,8 @@ class AsyncioCompartment:
     async def _run(self, function: Callable[[], Any]) -> Any:
         task = self._loop.create_task(function())
         reschedule = trio.lowlevel.reschedule
-        waiter: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        here = trio.lowlevel.current_task()
+        waiter: trio.lowlevel.Task | None = here
         raise_cancel: Callable[[], Any] | None = None
         cancelled_at = math.inf
 
@@ -192,6 +189,7 @@ class AsyncioCompartment:
             return trio.lowlevel.Abort.FAILED
 
         task.add_done_callback(wake)
+        here.custom_sleep_data = task  # so that it can be seen what the Trio task waits for
         await trio.lowlevel.wait_task_rescheduled(abort)
         try:
             return task.result()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nexus_actors import log
+from nexus_actors.actors import ActorStatistics
 from nexus_actors.actors.belongings import Belongings
 from nexus_actors.errors import NotInNode
 from nexus_actors.services.injecting import StandIn
@@ -43,6 +44,9 @@ class Context(Protocol):
 
     def get_plugin(self, name: str) -> Any:
         """A proxy for another plugin, or None."""
+
+    def statistics(self, name: str) -> ActorStatistics:
+        """The numbers of the plugin of that name; its own where that is empty."""
 
 
 building: contextvars.ContextVar[Context | None] = contextvars.ContextVar(
@@ -82,6 +86,12 @@ class Detached:
     def get_plugin(self, name: str) -> Any:
         """Outside a node there is no other plugin."""
         return None
+
+    def statistics(self, name: str) -> ActorStatistics:
+        """Raises :class:`NotInNode`, with advice."""
+        raise NotInNode(
+            "statistics: the plugin is in no node; nexus_actors.testing.TestApplication runs one"
+        )
 
 
 def _manifest_beside(kind: type) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from nexus_actors import log
-from nexus_actors.actors import ASK_TIMEOUT, Proxy, Registry
+from nexus_actors.actors import ASK_TIMEOUT, ActorStatistics, Proxy, Registry
 from nexus_actors.actors.belongings import Belongings
 from nexus_actors.database import DatabaseAdapter, current_transaction
 from nexus_actors.errors import NotInNode, PermissionDenied
@@ -100,6 +100,13 @@ class PluginContext:
         # not keep the others from running either
         await trio.lowlevel.checkpoint()
         return self._bus.emit(made)
+
+    def statistics(self, name: str) -> ActorStatistics:
+        """See :meth:`.Plugin.node_statistics`."""
+        name = name or self.name
+        if name != self.name and not self._manifest.permissions.allows("node:observe"):
+            raise PermissionDenied(self.name, "node:observe", f"see the numbers of {name!r}")
+        return self._registry.address(name).statistics()
 
     def get_plugin(self, name: str) -> Proxy | None:
         """See :meth:`.Plugin.get_plugin`."""

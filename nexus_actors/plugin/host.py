@@ -5,7 +5,7 @@ It lets every exception out; what one means is :mod:`nexus_actors.actors.faults`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ import trio
 
 from nexus_actors.actors import ActorCell, Call, Message, cross
 from nexus_actors.actors.belongings import Belongings
+from nexus_actors.actors.handling import Handlers
 from nexus_actors.errors import HTTPError, Invalid
 from nexus_actors.http.errors import response_for_exception
 from nexus_actors.http.request import Request
@@ -20,12 +21,15 @@ from nexus_actors.http.response import Response, to_response
 from nexus_actors.http.websockets import WebSocket
 from nexus_actors.middleware.chain import compose
 from nexus_actors.plugin.base import Plugin
-from nexus_actors.plugin.catalogue import EventEntry, RouteEntry
+from nexus_actors.plugin.catalogue import Catalogue, EventEntry, RouteEntry
 from nexus_actors.plugin.compartment import Compartment, Owner
 from nexus_actors.plugin.sessions import Sessions
 from nexus_actors.words import with_article
 
-__all__ = ["EventCall", "HttpCall", "PluginHost", "SocketCall"]
+__all__ = ["EventCall", "HttpCall", "PluginHost", "SocketCall", "handlers_of_plugin"]
+
+_LISTED = 8
+"""Names of a kind that a refusal lists."""
 
 
 @attrs.frozen
@@ -40,6 +44,12 @@ class HttpCall:
         """In a word, for reports: the route, not the path, which a client chose."""
         return f"{self.entry.mark.method} {self.entry.mark.path}"
 
+    def __nexus_carried__(self) -> Any:
+        """What counts for its size; a body that is streamed does not wait with it."""
+        request = self.request
+        head = {"path": request.path, "query": request.query_string, **request.headers}
+        return head | {"body": request.loaded_body}
+
 
 @attrs.frozen
 class SocketCall:
@@ -52,6 +62,10 @@ class SocketCall:
     def about(self) -> str:
         """In a word, for reports."""
         return f"websocket {self.entry.mark.path}"
+
+    def __nexus_carried__(self) -> Any:
+        """What counts for its size: nothing that waits with it."""
+        return ()
 
 
 @attrs.frozen
@@ -78,9 +92,38 @@ class EventCall:
             "data": event.data,
         }
 
+    def __nexus_carried__(self) -> Any:
+        """What counts for its size."""
+        return self.event
+
     def afresh(self) -> EventCall:
         """The same as it came: its handler may have changed the data it read."""
         return attrs.evolve(self, event=self.event.for_receiver())
+
+
+def handlers_of_plugin(name: str, catalogue: Catalogue) -> Handlers:
+    """What a plugin takes by ``tell`` and ``ask``: calls of its own timers. For whoever sends
+    something else it says what the plugin handles, and how that is sent."""
+
+    def listed(what: str, names: Iterable[str]) -> str:
+        every = [*dict.fromkeys(names)]
+        more = ", ..." if len(every) > _LISTED else ""
+        return f"{what} {', '.join(every[:_LISTED])}{more}" if every else ""
+
+    handled = [
+        listed("calls of", (f"{method}()" for method in catalogue.methods)),
+        listed("the events", (entry.mark.pattern for entry in catalogue.events)),
+        listed(
+            "requests for", (f"{each.mark.method} {each.mark.path}" for each in catalogue.routes)
+        ),
+    ]
+    words = "; ".join(filter(None, handled)) or "nothing yet"
+    call = f'get_plugin("{name}").{catalogue.methods[0] if catalogue.methods else "method"}(...)'
+    return Handlers(
+        {Call: "call"},
+        f"it is a plugin and handles {words} "
+        f"(call it by {call}, or emit an event it subscribes to)",
+    )
 
 
 class PluginHost:
@@ -142,7 +185,10 @@ class PluginHost:
         """Run ``cleanup``."""
         self._owner.ended = True
         self._belongings.close()
-        await self._compartment.call(self._plugin.cleanup)
+        try:
+            await self._compartment.call(self._plugin.cleanup)
+        finally:
+            self._belongings.close()  # what it has joined and watched meanwhile
 
     async def _http(self, call: HttpCall) -> Response:
         response: Response = await self._compartment.call(self._answer, call)

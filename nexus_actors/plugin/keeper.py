@@ -22,9 +22,10 @@ from typing import Literal
 import trio
 
 from nexus_actors.actors import ActorCell, Kernel, Limits, run_incarnation
-from nexus_actors.actors.belongings import Belongings
+from nexus_actors.actors.belongings import HANDLE_TIMEOUT, Belongings
 from nexus_actors.actors.cell import PATIENCE
 from nexus_actors.actors.faults import HandlerTimeout, collapse, has_cancelled
+from nexus_actors.actors.history import StartedLate
 from nexus_actors.plugin.building import Builder, Built
 from nexus_actors.plugin.compartment import Compartment, open_compartment
 from nexus_actors.plugin.host import PluginHost
@@ -81,12 +82,15 @@ class Keeper:
         kernel: Kernel,
         rng: random.Random | None = None,
         start_timeout: float = START,
+        handle_timeout: float = HANDLE_TIMEOUT,
     ) -> None:
         """``builder`` makes a :class:`Builder` for each life of the subtree. ``wait_for_needs``
         returns once the plugins it requires run and its database is there; it calls what it is
         given with what it waits for. ``start_timeout`` (seconds) bounds ``initialize``, the
-        plugin's and each service's."""
+        plugin's and each service's; ``handle_timeout`` the handlers of timers. The manifest goes
+        before both."""
         self._start_timeout = loaded.manifest.deadlines.initialize or start_timeout
+        self._handle_timeout = loaded.manifest.deadlines.handler or handle_timeout
         self._loaded = loaded
         self._cell = cell
         self._builder = builder
@@ -331,7 +335,7 @@ class Keeper:
             raise Exit(SHUTDOWN)
 
     def _host(self, built: Built, compartment: Compartment) -> PluginHost:
-        belongings = Belongings(self._cell, self._kernel)
+        belongings = Belongings(self._cell, self._kernel, self._handle_timeout)
         built.context.use_belongings(belongings)
         return PluginHost(
             built.plugin,
@@ -349,6 +353,7 @@ class Keeper:
             concurrency=self._loaded.concurrency,
             readers=manifest.readers,
             start_timeout=self._start_timeout,
+            on_error=manifest.on_error,
             fault_limit=manifest.fault_limit,
             fault_period=manifest.fault_period,
         )
@@ -395,15 +400,17 @@ def _service_spec(
                     service._owner = container.plugin
                     if crash:  # what __init__ began has died already
                         raise crash.pop()
-                    with (
-                        starting(child),
-                        trio.CancelScope(deadline=trio.current_time() + start_timeout) as scope,
-                    ):
+                    began = trio.current_time()
+                    with starting(child), trio.CancelScope(deadline=began + start_timeout) as scope:
                         await compartment.call(service.initialize)
                     if scope.cancelled_caught:
                         raise HandlerTimeout(
                             f"{kind.__name__}.initialize did not end within {start_timeout:g} s"
                         )
+                    if scope.cancel_called:
+                        now = trio.current_time()
+                        late = StartedLate(time=now, took=now - began, allowed=start_timeout)
+                        service.logger.warning(f"{kind.__name__}: {late}")
                     container.bind(kind, service)
                     child.started()
                     await child.wait_stop()

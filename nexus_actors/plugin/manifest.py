@@ -77,10 +77,12 @@ class Supervision:
 
 @attrs.frozen
 class MailboxOptions:
-    """How many messages may wait, and what happens to one more."""
+    """How many messages may wait, how large each may be, and what happens to one more."""
 
     capacity: int = 1000
     overflow: Overflow = "refuse"
+    max_size: int | None = None
+    """Bytes that one message may hold; None for no limit."""
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from typing import Literal
 import trio
 
 from nexus_actors.actors import ActorCell, Address, Message, PluginFault, in_hand
-from nexus_actors.errors import HTTPError, NexusError
+from nexus_actors.errors import HTTPError, MessageTooLarge, NexusError
 from nexus_actors.events.event import Event
 from nexus_actors.events.handler import DEFAULT_TIMEOUT
 from nexus_actors.http.request import Request
@@ -56,6 +56,8 @@ class PluginEndpoint:
         except PluginFault:
             # logged where it happened, with its traceback; the client learns where to look
             raise _internal(request.id) from None
+        except MessageTooLarge as error:
+            raise _too_large(error) from None
         if not isinstance(response, Response):
             raise NexusError(
                 f"{self._address.name} answered with {with_article(type(response).__name__)}"
@@ -85,6 +87,10 @@ class PluginEndpoint:
             ),
             request_id=socket.id,
         )
+
+
+def _too_large(error: MessageTooLarge) -> HTTPError:
+    return HTTPError(413, f"the request is longer than the {error.limit:,} bytes taken here")
 
 
 def _internal(request_id: str) -> HTTPError:

@@ -87,6 +87,8 @@ class Sessions:
             await opening.settled.wait()
         except trio.Cancelled:
             opening.scope.cancel()
+            with trio.CancelScope(shield=True):  # the next message is not handled beside this one
+                await opening.settled.wait()
             raise
         if opening.error is not None:
             raise opening.error

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import trio
 import trio_asyncio
+from trio.testing import MockClock
 
+from nexus_actors.actors import Actor, Address, DeadLetter, Kernel
 from nexus_actors.actors.bridge import bridged
+from nexus_actors.actors.children import Children
 from nexus_actors.config import HttpSettings, NodeSettings, PluginTable, Settings
 from nexus_actors.errors import Fault, Invalid, NexusError
 from nexus_actors.events.event import MISSING, make_event
+from nexus_actors.events.handler import EventMark
 from nexus_actors.node import Node
+from nexus_actors.plugin.catalogue import EventEntry
 from nexus_actors.plugin.discovery import Found, discover
 from nexus_actors.plugin.loader import LoadedPlugin, Plan, plan_from
-from nexus_actors.testing import postgres
+from nexus_actors.plugin.ports import PluginSubscriber
+from nexus_actors.testing import clock, postgres
+from nexus_actors.testing.faults import Faults
+from nexus_actors.testing.probes import Probe, be_plugin, start_probe
+from nexus_actors.testing.settling import settle_all
 from nexus_actors.words import nearest
 
 __all__ = ["NodeFailed", "PluginFailed", "TestApplication", "node_nursery", "searched_from"]
@@ -35,6 +45,9 @@ searched_from: contextvars.ContextVar[Path | None] = contextvars.ContextVar(
 
 _UP = 6
 """How many folders up a plugin is looked for."""
+
+_PATIENCE = 60.0
+"""Seconds of real time that PostgreSQL gets to start, where the test's clock stands still."""
 
 
 class PluginFailed(NexusError):
@@ -72,6 +85,11 @@ class TestApplication:
         """The node, once the first plugin is registered or :meth:`start` was called."""
         self._gone = trio.Event()
         self._dsn: str | None = None
+        self._nursery: trio.Nursery
+        """Where the node runs; set by :meth:`start`."""
+        self._starting = trio.Lock()
+        """Held while something is started that there is once: fixtures run beside each other."""
+        self._probes: Children | None = None
 
     @property
     def base_url(self) -> str:
@@ -82,9 +100,21 @@ class TestApplication:
 
     @bridged
     async def start(self) -> None:
-        """Start the node without plugins; :meth:`register_plugin` does it where it must."""
-        if self.node is not None:
-            return
+        """Start the node without plugins; :meth:`register_plugin` does it where it must.
+
+        Raises:
+            NexusError: the test has an ``autojump_clock``.
+        """
+        _refuse_autojump()
+        nursery = node_nursery.get() or trio.lowlevel.current_task().parent_nursery
+        assert nursery is not None
+        async with self._starting:
+            if self.node is None:
+                self._nursery = nursery
+                async with clock.passing(patience=_PATIENCE):
+                    await self._start()
+
+    async def _start(self) -> None:
         self._dsn = await postgres.new_database()
         settings = Settings(
             node=NodeSettings(stop_timeout=15.0),
@@ -96,9 +126,7 @@ class TestApplication:
             control=False,
             database=postgres.options(self._dsn),
         )
-        nursery = node_nursery.get() or trio.lowlevel.current_task().parent_nursery
-        assert nursery is not None
-        await nursery.start(self._run)
+        await self._nursery.start(self._run)
 
     @bridged
     async def register_plugin(self, name: str, config: Mapping[str, Any] | None = None) -> None:
@@ -111,9 +139,10 @@ class TestApplication:
         plugin = self._load(name, dict(config or {}))
         await self.start()
         node = self._running()
-        cell = await node.add_plugin(plugin)
-        while cell.state in ("starting", "waiting", "restarting"):
-            await cell.wait_changed()
+        async with clock.passing():
+            cell = await node.add_plugin(plugin)
+            while cell.state in ("starting", "waiting", "restarting"):
+                await cell.wait_changed()
         if cell.state != "running":
             raise PluginFailed(f"{name} is {cell.state}: {cell.reason}")
 
@@ -125,19 +154,81 @@ class TestApplication:
 
     @bridged
     async def settle(self, timeout: float = 5.0) -> None:
-        """Wait until no plugin has a message waiting or in hand.
+        """Wait until no plugin has a message waiting or in hand, none is being started, restarted
+        or stopped, and no task can run any more.
+
+        What waits for a plugin that is suspended or failed does not count, nor do sleeping
+        background tasks. Under ``mock_clock`` ``timeout`` is in seconds of real time.
 
         Raises:
-            TimeoutError: something was still going on after ``timeout`` seconds.
+            TimeoutError: somebody was still at work; it says who, in what handler, for how long.
         """
+        await settle_all(self._running().registry, timeout)
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        """What nobody will handle, oldest first: each has ``actor``, ``about``, ``reason``, ..."""
+        return self._running().dead_letters.list()
+
+    @bridged
+    async def probe(
+        self,
+        name: str,
+        *,
+        methods: Mapping[str, Any] | Iterable[str] = (),
+        events: Iterable[str] = (),
+    ) -> Probe:
+        """A probe in the node, in place of a plugin called ``name``: ``get_plugin(name)`` finds it,
+        and ``"requires"`` is content with it.
+
+        ::
+
+            billing = await app.probe("billing", methods={"charge": {"paid": True}})
+            audit = await app.probe("audit", events=["order.*"])
+
+        ``methods`` are those that other plugins may call: names, or names with the answers (see
+        :meth:`.Probe.answer`). ``events`` are patterns of the events that it gets. Register the
+        plugins that look for it afterwards.
+
+        Raises:
+            ValueError: there is such a plugin already, or a pattern is bad.
+        """
+        await self.start()
         node = self._running()
-        with trio.move_on_after(timeout):
-            while any(  # noqa: ASYNC110 - mailboxes tell nobody when they are empty
-                cell.mailbox.waiting or cell.mailbox.statistics().in_hand for cell in node.cells()
-            ):
-                await trio.sleep(0.005)
-            return
-        raise TimeoutError(f"plugins were still at work after {timeout:g} s")
+        async with clock.passing():
+            async with self._starting:
+                if self._probes is None:
+                    kernel = Kernel(node.registry, node.dead_letters, node.groups)
+                    probes = Children("", kernel, intensity=1_000_000)
+                    await self._nursery.start(probes.run)
+                    self._probes = probes
+            probe = await start_probe(_spawning(self._probes), node.registry, name)
+        be_plugin(probe, methods)
+        subscriber = PluginSubscriber(node.registry.cell(name))
+        for pattern in events:
+            node.bus.subscribe(pattern, subscriber, EventEntry("event", EventMark(pattern)))
+        return probe
+
+    def faults(self, name: str) -> Faults:
+        """The fault switches of the plugin, child actor or probe called ``name``.
+
+        Raises:
+            NoSuchActor: there is none; the message suggests the nearest.
+        """
+        return Faults(self._running().registry.cell(name))
+
+    async def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass at once: deadlines, timers, pauses, each in its order and with all
+        that follows from it. The test names ``mock_clock`` among its arguments. See
+        :func:`nexus_actors.testing.advance`."""
+        self._running()
+        await clock.advance(seconds)
+
+    def autojump(self, limit: float = 3600.0) -> AbstractAsyncContextManager[None]:
+        """Within the block time passes by itself whenever the node is at rest. See
+        :func:`nexus_actors.testing.autojump`."""
+        self._running()
+        return clock.autojump(limit)
 
     @bridged
     async def cleanup(self) -> None:
@@ -148,8 +239,12 @@ class TestApplication:
         """
         if self.node is None:
             return
-        self.node.stop()
-        await self._gone.wait()
+        async with clock.passing():
+            self.node.stop()
+            await self._gone.wait()
+            if self._probes is not None:
+                await self._probes.close()
+                self._probes = None
         if self._dsn is not None:
             await postgres.drop_database(self._dsn)
             self._dsn = None
@@ -222,6 +317,22 @@ class TestApplication:
                     "name its folder: TestApplication(plugins=[...])",
                 )
             ]
+        )
+
+
+def _spawning(children: Children) -> Callable[..., Awaitable[Address]]:
+    async def spawn(kind: type[Actor], *args: Any, name: str) -> Address:
+        return await children.spawn(kind._plan(args, {}), name)
+
+    return spawn
+
+
+def _refuse_autojump() -> None:
+    clock = trio.lowlevel.current_clock()
+    if isinstance(clock, MockClock) and clock.autojump_threshold != float("inf"):
+        raise NexusError(
+            "a node cannot run under autojump_clock, which would jump while PostgreSQL is at work: "
+            "use mock_clock, and `async with app.autojump()` or `await app.advance(seconds)`"
         )
 
 

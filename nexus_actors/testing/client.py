@@ -8,6 +8,7 @@ import httpx
 
 from nexus_actors.actors.bridge import bridged
 from nexus_actors.testing.application import TestApplication
+from nexus_actors.testing.clock import frozen_clock, within
 
 __all__ = ["TestClient"]
 
@@ -21,7 +22,8 @@ class TestClient:
         assert response.status_code == 200
         assert response.json()["name"] == "a"
 
-    Cookies are kept from one request to the next. ``timeout`` is in seconds.
+    Cookies are kept from one request to the next. ``timeout`` is in seconds; where the test's clock
+    stands still (``mock_clock``) in seconds of real time.
     """
 
     __test__ = False
@@ -33,10 +35,26 @@ class TestClient:
 
     @bridged
     async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send ``method path``; ``options`` are those of ``httpx.AsyncClient.request``."""
+        """Send ``method path``; ``options`` are those of ``httpx.AsyncClient.request``.
+
+        Raises:
+            httpx.ReadTimeout: no answer came in time.
+        """
+        if frozen_clock() is None:
+            return await self._request(method, path, self._timeout, options)
+        with within(self._timeout):
+            return await self._request(method, path, None, options)
+        raise httpx.ReadTimeout(
+            f"no answer within {self._timeout:g} s of real time, and the clock stands still: await "
+            "app.advance(seconds) meanwhile, or ask within `async with app.autojump()`"
+        )
+
+    async def _request(
+        self, method: str, path: str, timeout: float | None, options: dict[str, Any]
+    ) -> httpx.Response:
         async with httpx.AsyncClient(
             base_url=self._app.base_url,
-            timeout=self._timeout,
+            timeout=timeout,
             cookies=self.cookies,
             trust_env=False,
             verify=False,  # it is plain HTTP, and reading the certificates takes 80 ms each time

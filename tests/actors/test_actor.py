@@ -156,6 +156,21 @@ async def test_more_faults_than_the_limit_within_the_period_restart(run_actor, a
         await it.until(lambda: it.cell.incarnation == 2)
 
 
+@pytest.mark.parametrize("how", ["cut", "deaf"])
+async def test_answers_that_are_late_do_not_count_towards_the_limit(run_actor, autojump_clock, how):
+    late = trio.sleep_forever if how == "cut" else deaf
+    async with run_actor({"late": late, "bad": raises(ValueError())}, fault_limit=1) as it:
+        for _ in range(4):
+            with pytest.raises(AskTimeout):
+                await it.address.ask("late", timeout=2)
+            await it.until(lambda: not it.cell.in_hand)
+        assert (it.cell.faults, it.cell.incarnation) == (4, 1)
+        for _ in range(2):
+            with pytest.raises(RemoteError):
+                await it.address.ask("bad")
+        await it.until(lambda: it.cell.incarnation == 2)
+
+
 async def test_a_full_mailbox_refuses_the_sender(run_actor, autojump_clock):
     gate = trio.Event()
     async with run_actor({"*": gate.wait}, capacity=2) as it:
@@ -624,3 +639,16 @@ async def test_a_fault_beside_a_refusal_is_answered_as_a_fault(run_actor, autoju
     async with run_actor({"bad": raises(group)}) as it:
         with pytest.raises(RemoteError):
             await it.address.ask("bad")
+
+
+async def test_a_start_that_shields_itself_past_its_deadline_is_told(
+    run_actor, autojump_clock, caplog
+):
+    async def start(_):
+        with trio.CancelScope(shield=True):
+            await trio.sleep(3)
+
+    async with run_actor({"start": start}, start_timeout=2) as it:
+        words = "initialize took 3.0 s, past its deadline of 2 s: it shields itself"
+        assert [report for report in it.cell.history if words in str(report)]
+        assert words in caplog.text

@@ -164,7 +164,7 @@ def test_all_that_is_wrong_with_a_class_is_said_when_it_is_made():
         "restart: must be 'permanent' or 'transient' or 'temporary', not 'allways'",
         "capacity: must be an integer of at least 1, not 0",
         "there is no option 'colour'; there are restart, shutdown, capacity, overflow, "
-        "concurrency, trap_exits",
+        "max_size, concurrency, trap_exits",
         "trap_exits=True wants a handler for Exited",
     ]
 
@@ -172,6 +172,8 @@ def test_all_that_is_wrong_with_a_class_is_said_when_it_is_made():
 async def test_wrong_options_of_a_spawn_are_refused(system, autojump_clock):
     with pytest.raises(Invalid, match=r"spawn\(Counter\): overflow: must be 'refuse' or 'wait'"):
         await system.spawn(Counter, overflow="drop")
+    with pytest.raises(Invalid, match=r"there is no option 'capcity'; did you mean 'capacity'\?"):
+        await system.spawn(Counter, capcity=5)
     with pytest.raises(Invalid, match=r"spawn\(Counter\): trap_exits=True wants a handler"):
         await system.spawn(Counter, trap_exits=True)
     assert system.addresses() == []
@@ -860,3 +862,66 @@ async def test_the_callee_that_crashes_answers_at_once(system, autojump_clock):
         with trio.fail_after(20):
             await counter.tell(Boom())
             await until(lambda: counter.look().crashes)
+
+
+# -- what is left of those that ended --------------------------------------------------------------
+
+
+class Brief(Actor, restart="transient"):
+    @handles
+    def end(self, message: Go) -> None:
+        self.stop()
+
+
+async def specs(system):
+    return (await system._children._ref.count_children()).specs
+
+
+@pytest.mark.parametrize("restart", ["transient", "temporary"])
+async def test_nothing_is_kept_of_children_that_ended_and_are_not_started_again(
+    system, autojump_clock, restart
+):
+    for name in ("", "", "job", ""):
+        child = await system.spawn(Brief, name=name, restart=restart)
+        await child.tell(Go())
+        await until(lambda child=child: not child.is_running)
+    await wait_all_tasks_blocked()
+    assert await specs(system) == 0
+    assert system.addresses() == []
+
+
+async def test_a_name_is_free_as_soon_as_its_actor_has_ended(system, autojump_clock):
+    for _ in range(50):
+        child = await system.spawn(Brief, name="job")
+        await child.tell(Go())
+        while child.look().state != "stopped":
+            await trio.lowlevel.checkpoint()
+    last = await system.spawn(Brief, name="job")
+    await wait_all_tasks_blocked()
+    assert last.is_running
+    assert await specs(system) == 1
+
+
+async def test_what_cleanup_has_joined_and_watched_ends_with_it(system, autojump_clock):
+    class Late(Brief):
+        async def cleanup(self):
+            self.join("late")
+            self.monitor(counter)
+            self.link(counter)
+            raise_it = self.address.name == "raising"
+            await trio.sleep(1)
+            if raise_it:
+                raise ValueError("at the end")
+
+        @handles
+        def down(self, message: Down) -> None: ...
+
+    counter = await system.spawn(Counter, name="counter")
+    for name in ("quiet", "raising"):
+        late = await system.spawn(Late, name=name, restart="temporary")
+        await late.tell(Go())
+        await until(lambda late=late: late.look().state == "stopped")
+    await wait_all_tasks_blocked()
+    assert len(system.group("late")) == 0
+    assert counter._cell._watches == []
+    assert counter.is_running

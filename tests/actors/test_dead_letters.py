@@ -6,13 +6,15 @@ import attrs
 import pytest
 import trio
 
-from nexus_actors.actors import DeadLetters, Message
+from nexus_actors.actors import ActorCell, DeadLetters, Message, open_system
 from nexus_actors.actors.dead_letters import NoSuchLetter, NotRetried
+from nexus_actors.actors.faults import failure_of
 from nexus_actors.actors.reply import ReplySlot
 from nexus_actors.errors import (
     ActorStopped,
     DatabaseUnavailable,
     MailboxFull,
+    MessageTooLarge,
     NoSuchActor,
     RemoteError,
 )
@@ -227,6 +229,18 @@ async def test_a_letter_for_a_full_mailbox_stays_and_no_second_one_is_made(
         gate.set()
 
 
+async def test_a_retry_whose_letter_is_pushed_off_the_list_meanwhile_is_a_retry(autojump_clock):
+    letters = DeadLetters(capacity=1)
+    cell = ActorCell("it", letters, capacity=1, overflow="drop_oldest")
+    cell.offer(Message("tell", "first"))
+    letter = letters.add("it", Message("tell", "second"), "mailbox full")
+    message = letters.retry(letter.number, lambda name: cell)
+    assert [one.payload for one in cell.mailbox.waiting_messages()] == ["second"]
+    assert message.fate is None
+    assert [one.payload for one in letters.list()] == ["first"], "which made room for it"
+    assert (letters.total, letters.retried, letters.fell_off) == (2, 1, 0)
+
+
 async def test_a_letter_for_an_actor_that_is_gone_stays(autojump_clock):
     letters = DeadLetters()
     letters.add("it", Message("tell", 1), "stopped")
@@ -339,3 +353,87 @@ async def test_a_discarded_letter_is_gone_and_counted(autojump_clock):
     letters.add("it", Message("tell", 1), "stopped")
     letters.discard(1)
     assert (len(letters), letters.discarded, letters.total) == (0, 1, 1)
+
+
+# -- bounded by bytes ------------------------------------------------------------------------------
+
+MB = 1024**2
+
+
+async def test_a_flood_of_large_letters_stays_within_its_bytes(autojump_clock):
+    letters = DeadLetters(capacity=1000, max_size=64 * MB)
+    for number in range(1000):
+        letters.add("it", Message("tell", {"n": number, "data": bytes(10 * MB)}), "mailbox full")
+        assert letters.size <= 64 * MB
+        held = sum(len(one.payload["data"]) for one in letters.list())
+        assert held <= letters.size
+    assert [one.payload["n"] for one in letters.list()] == [*range(994, 1000)]
+    assert (letters.total, letters.fell_off) == (1000, 994)
+
+
+async def test_what_is_too_large_to_keep_leaves_a_letter_that_says_so(autojump_clock):
+    letters = DeadLetters(max_size=4 * MB)
+    letters.add("it", Message("tell", "small"), "stopped")
+    message = Message("tell", {"data": bytes(2 * MB)}, sender="someone")
+    letter = letters.add("it", message, "mailbox full")
+    assert letters.list()[0].payload == "small", "a large one drives out none"
+    assert (letter.about, letter.sender, letter.reason) == ("dict", "someone", "mailbox full")
+    assert (letter.is_kept, letter.retryable) == (False, False)
+    assert letter.content() == "<dict, not kept: it was over 1 MiB>"
+    assert letters.size < 1000
+    for force in (False, True):
+        with pytest.raises(NotRetried, match="letter 2 carried was over 1 MiB, too large to be"):
+            letters.retry(2, {}.get, force=force)
+    letters.discard(2)
+    assert [one.number for one in letters.list()] == [1]
+
+
+async def test_a_crash_by_a_message_too_large_to_keep_is_told_like_any_other(
+    run_actor, autojump_clock
+):
+    async with run_actor({"*": raising(ValueError("v"))}) as it:
+        it.dead_letters.max_size = 4 * MB
+        await tell_and_wait(it, bytes(2 * MB), 1)
+        letter = letters_of(it)
+        assert (letter.reason, letter.is_kept, letter.about) == ("crash", False, "bytes")
+        assert str(letter.report) == "ValueError: v"
+
+
+@pytest.mark.parametrize("end", ["discarded", "retried", "fell off"])
+async def test_the_bytes_of_a_letter_that_left_are_free_again(run_actor, autojump_clock, end):
+    async with run_actor({"*": lambda: None}) as it:
+        letters = it.dead_letters
+        letters.capacity = 1
+        letters.add("it", Message("tell", bytes(MB)), "stopped")
+        assert letters.size > MB
+        if end == "discarded":
+            letters.discard(1)
+        elif end == "retried":
+            letters.retry(1, lambda name: it.cell)
+        else:
+            letters.add("it", Message("tell", None), "stopped")
+        assert letters.size == sum(one.size for one in letters.list()) < 1000
+
+
+async def test_reports_count_too(autojump_clock):
+    letters = DeadLetters(max_size=4 * MB)
+    try:
+        raise ValueError("x" * 100_000)
+    except ValueError as error:
+        report = failure_of(error)
+    assert letters.add("it", Message("tell", 1), "crash", report=report).size > len(report.message)
+
+
+async def test_a_retry_that_is_too_large_by_now_stays_a_letter(run_actor, autojump_clock):
+    async with run_actor({"*": lambda: None}) as it:
+        it.dead_letters.add("it", Message("tell", bytes(5000)), "stopped")
+        it.cell.max_size = 1000
+        with pytest.raises(MessageTooLarge):
+            it.dead_letters.retry(1, lambda name: it.cell)
+        assert len(it.dead_letters) == 1
+
+
+async def test_a_system_may_say_how_many_it_keeps(autojump_clock):
+    kept = DeadLetters(capacity=2, max_size=MB)
+    async with open_system(dead_letters=kept) as system:
+        assert system.dead_letters is kept

@@ -45,8 +45,16 @@ def test_a_crash_a_fault_and_what_waits_for_what_are_told_of_the_running_node(he
     assert lines[1] == (
         "  came up 2 times, 1 crash, 2 faults in answering; 0 messages in hand, 0 waiting"
     )
-    assert lines[2] == "  1 dead letter (1): nexus dead-letters --plugin shaky"
-    assert lines[3].startswith("  permanent: restarted however it ends, at most 5 restarts in 30 s")
+    assert lines[2] == "  4 messages accepted: 1 handled, 2 faulted, 1 dead letter"
+    seconds = r"[\d.]+ m?s"
+    assert re.fullmatch(
+        rf"  handlers took {seconds} on average, {seconds} at most \(in \w+\)", lines[3]
+    )
+    assert re.fullmatch(
+        rf"  at most 1 of 1,000 waited at once, {seconds} at the longest", lines[4]
+    )
+    assert lines[5] == "  1 dead letter (1): nexus dead-letters --plugin shaky"
+    assert lines[6].startswith("  permanent: restarted however it ends, at most 5 restarts in 30 s")
     happened = [line for line in lines if re.match(r"  \d\d:\d\d:\d\d  ", line)]
     assert [line[12:].split(" ")[0] for line in happened] == [
         "started", "failed", "crashed", "started", "failed"
@@ -78,6 +86,8 @@ def test_a_crash_a_fault_and_what_waits_for_what_are_told_of_the_running_node(he
     )
     about = json.loads(here.nexus("why", "shaky", "--json").stdout)
     assert about["state"] == "running"
+    assert about["statistics"]["crashes"] == about["statistics"]["restarts"] == 1
+    assert about["statistics"]["mailbox"]["faulted"] == 2
     assert [each["what"] for each in about["history"]].count("Crashed") == 1
 
     unknown = here.nexus("why", "shakey")

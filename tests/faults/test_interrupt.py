@@ -6,6 +6,7 @@ import contextlib
 import dis
 import logging
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -189,6 +190,57 @@ def test_code_that_is_no_plugins_is_named_and_not_interrupted(said: Callable[[],
     assert "the node has held the loop for 0.1 s: in hold at " in said()
     assert "it is not interrupted: it is no plugin's" in said()
     assert signal.getsignal(signal.SIGUSR2) == before
+
+
+def test_the_loop_of_an_idle_node_is_not_woken() -> None:
+    class Counts(trio.abc.Instrument):
+        times = 0
+
+        def after_io_wait(self, timeout: float) -> None:
+            self.times += 1
+
+    async def idle() -> int:
+        with guarding(SHORT) as watchdog:
+            assert watchdog is not None
+            with watchdog.watching_loop():
+                await trio.sleep(0.1)  # the first beat may go out before it waits
+                counts = Counts()
+                trio.lowlevel.add_instrument(counts)
+                await trio.sleep(10 * SHORT.stall_warn)
+                return counts.times
+
+    assert trio.run(idle) <= 2  # by its own clock, and perhaps by a beat before it waited
+
+
+def test_code_outside_of_the_main_thread_that_keeps_pythons_lock_is_reported_too() -> None:
+    program = """
+import itertools, threading, trio
+from nexus_actors.config import NodeSettings
+from nexus_actors.node.watchdog import guarding
+
+async def main():
+    with guarding(NodeSettings(stall_warn=0.1, stall_limit=0.3)) as watchdog:
+        with watchdog.watching_loop():
+            await trio.sleep(0.05)
+            sum(itertools.repeat(1))
+
+threading.Thread(target=trio.run, args=(main,)).start()
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("Stack"):
+                break
+        assert ", line 10 in main" in process.stderr.readline()
+        process.kill()
+
+
+def test_a_watchdog_that_ends_leaves_no_handler_behind() -> None:
+    for _ in range(2 * (signal.SIGRTMAX - signal.SIGRTMIN)):
+        with guarding(SHORT) as watchdog:
+            assert watchdog is not None
+            assert watchdog._cry is not None
 
 
 def test_a_loop_outside_of_the_main_thread_is_named_and_not_interrupted(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,28 @@ MARGIN = PROMISED if "NEXUS_SOAK_ROUNDS" in os.environ else 3.0
 """What every round must keep: more where other suites run on the same two cores."""
 OFTEN = {"intensity": 1_000_000, "period": 1.0, "shutdown": 1.0}
 
-GUILTY = """
+ENDLESS = """
+import itertools
+
+ways = itertools.cycle(["computes", "sleeps", "sleeps"])
+
+def endless(*_):
+    if next(ways) == "computes":
+        while True:
+            pass
+    while True:
+        time.sleep(0.001)
+"""
+"""Holds the loop: computing one time of three, as other tests want the processor too."""
+
+GUILTY = (
+    ENDLESS
+    + """
 import re
 from contextlib import contextmanager
 
 from nexus_actors.http import post
 from nexus_actors.middleware import Middleware
-
-def endless(*_):
-    while True:
-        pass
 
 class Slow(Middleware):
     async def __call__(self, request, call_next):
@@ -157,6 +170,7 @@ class P(Plugin):
 async def _sleeper():
     time.sleep(1000)
 """
+)
 
 OTHER = """
 class P(Plugin):
@@ -189,14 +203,12 @@ TRIO_CASES = [
 ]
 
 
-ASYNCIO = """
+ASYNCIO = (
+    ENDLESS
+    + """
 import asyncio
 
 from nexus_actors.http import post
-
-def endless(*_):
-    while True:
-        pass
 
 async def spin():
     endless()
@@ -246,6 +258,7 @@ class P(Plugin):
     async def cleanup(self):
         pass
 """
+)
 
 ASYNCIO_CASES = [
     "loop",
@@ -259,7 +272,9 @@ ASYNCIO_CASES = [
     "wait_for",
 ]
 
-PHASES = """
+PHASES = (
+    ENDLESS
+    + """
 from nexus_actors.http import post
 
 NEXT = Path(__file__).with_name("next")
@@ -267,8 +282,7 @@ NEXT = Path(__file__).with_name("next")
 def stall_in(phase):
     if NEXT.exists() and NEXT.read_text() == phase:
         NEXT.unlink()
-        while True:
-            pass
+        endless()
 
 class S(Service):
     def __init__(self, config):
@@ -308,11 +322,11 @@ class P(Plugin):
     def node_middleware(cls, me):
         async def middleware(request, call_next):
             if request.headers.get("x-stall"):
-                while True:
-                    pass
+                endless()
             return await call_next(request)
         return middleware
 """
+)
 PHASE_CASES = [
     "init",
     "initialize",
@@ -349,15 +363,22 @@ class P(Plugin):
 
 HELD_BY_C = """
 import hashlib
+import itertools
+
+def for_two_seconds(work, rounds):
+    began = time.process_time()
+    work(rounds)
+    work(int(rounds / (time.process_time() - began) * 2.0))
 
 class P(Plugin):
     @get("/hash")
     async def hash(self):
-        rounds = 100_000
-        began = time.monotonic()
-        hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
-        per_second = rounds / (time.monotonic() - began)
-        hashlib.pbkdf2_hmac("sha256", b"", b"", int(2.0 * per_second))
+        for_two_seconds(lambda rounds: hashlib.pbkdf2_hmac("sha256", b"", b"", rounds), 100_000)
+        return {}
+
+    @get("/sum")
+    async def sum(self):
+        for_two_seconds(lambda rounds: sum(itertools.repeat(1, rounds)), 2_000_000)
         return {}
 """
 
@@ -457,7 +478,17 @@ def test_c_code_that_does_not_return_is_reported_each_second(node: StalledNode) 
     assert node.http.get("/hash").status_code in (500, 503)
     said = node.said("hasher", "it is in C code")
     assert len(said) >= 2
-    assert "in P.hash at plugins/hasher/plugin.py:" in said[0]
+    assert "in P.hash.<locals>.<lambda> at plugins/hasher/plugin.py:" in said[0]
+
+
+def test_c_code_that_keeps_pythons_lock_is_reported_each_second(node: StalledNode) -> None:
+    before, told = len(node.log), len(node.said("hasher", "it is interrupted"))
+    assert node.http.get("/sum").status_code in (500, 503)
+    cries = node.log[before:].split("C code keeps Python's lock")[1:]
+    assert len(cries) >= 2
+    innermost = cries[0].splitlines()[2]
+    assert re.search(r'/plugins/hasher/plugin.py", line \d+ in <lambda>$', innermost)
+    node.until(lambda: len(node.said("hasher", "it is interrupted")) > told)  # when it returns
 
 
 def wait_next(node: StalledNode, plugin: str, before: dict[str, Any]) -> dict[str, Any]:

@@ -341,7 +341,7 @@ async def test_what_a_plugin_does_not_handle_is_refused_to_its_sender(tmp_path: 
     async with node_here(tmp_path / "plugins") as node:
         address = node.registry.address("calm")
         for send in (address.tell, address.ask):
-            with pytest.raises(NotHandled, match="calm does not handle list; it handles Call"):
+            with pytest.raises(NotHandled, match="calm does not handle list; it is a plugin"):
                 await send([1])
         cell = node.registry.cell("calm")
         assert (cell.crashes, cell.faults) == (0, 0)

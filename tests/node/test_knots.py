@@ -265,3 +265,278 @@ async def test_a_background_task_of_a_handler_may_ask_its_own_plugin(
         await until(lambda: module_of("a").said, 4)
         assert module_of("a").said == ["stepped"]
         assert node.registry.cell("a").crashes == 0
+
+
+# -- across chains ---------------------------------------------------------------------------------
+
+MEET = """
+import {library}
+
+began = []
+gate = []
+said = []
+
+
+class P(Plugin):
+    @post("/{name}/go")
+    async def go(self):
+        await self.wait()
+        return {{"said": await self.ask()}}
+
+    @event_handler("go.{name}")
+    async def on_go(self, event):
+        await self.wait()
+        try:
+            said.append(await self.ask())
+        except Exception as error:
+            said.append(str(error))
+
+    @post("/{name}/tell")
+    async def tell(self):
+        await self.emit_event("go.{other}", {{}})
+
+    async def wait(self):
+        began.append(self.name)
+        while not gate:
+            await {library}.sleep(0.005)
+
+    async def ask(self):
+        {form}
+
+    async def one(self):
+        return await self.get_plugin("{other}").step()
+
+    async def step(self):
+        return "stepped"
+"""
+
+FORMS = {
+    "trio": "return await self.one()",
+    "trio nursery": "async with trio.open_nursery() as n: n.start_soon(self.one)",
+    "asyncio": "return await self.one()",
+    "asyncio gather": "return await asyncio.gather(self.one())",
+    "asyncio wait_for": "return await asyncio.wait_for(self.one(), 9)",
+    "asyncio TaskGroup": "async with asyncio.TaskGroup() as g: g.create_task(self.one())",
+    "asyncio shield": "return await asyncio.shield(self.one())",
+    "asyncio wait": "await asyncio.wait([t := asyncio.create_task(self.one())]); return t.result()",
+    "asyncio task": "return await asyncio.create_task(self.one())",
+}
+
+
+def write_meeting(folder: Path, forms: dict[str, str], **manifest: object) -> None:
+    for (name, form), other in zip(forms.items(), [*forms][::-1], strict=True):
+        library = form.split()[0]
+        write_plugin(
+            folder,
+            name,
+            MEET.format(name=name, other=other, library=library, form=FORMS[form]),
+            permissions=["plugins:call", "events:emit", "events:subscribe"],
+            async_library=library,
+            **manifest,
+        )
+
+
+PAIRS = [("trio", form) for form in FORMS] + [(form, "asyncio") for form in FORMS]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+async def test_two_requests_that_ask_each_others_plugin_are_no_deadlock(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    write_meeting(tmp_path / "plugins", {"a": first, "b": second})
+    answers: dict[str, int] = {}
+    async with node_here(tmp_path / "plugins") as node, client_of(node) as client:
+
+        async def post(name: str) -> None:
+            answer = await client.post(f"/{name}/go")
+            answers[name] = answer.status_code
+            texts.append(answer.text)
+
+        texts: list[str] = []
+        async with trio.open_nursery() as nursery:
+            for name in "ab":
+                nursery.start_soon(post, name)
+                await until(lambda name=name: module_of(name).began)
+            module_of("a").gate.append("open")
+            await until(lambda: node.registry.cell("b").mailbox.waiting == 1)
+            module_of("b").gate.append("open")
+            await until(lambda: len(answers) == 2, 1.5)
+        assert answers["a"] == 200, texts
+        assert answers["b"] == 508, texts
+        assert "b (handling POST /b/go) asks a, which handles POST /a/go and asks b" in texts[0]
+        for cell in node.cells():
+            assert (cell.state, cell.crashes, cell.faults) == ("running", 0, 0)
+
+
+async def test_a_request_and_an_event_that_meet_are_no_deadlock(tmp_path: Path) -> None:
+    write_meeting(tmp_path / "plugins", {"orders": "trio", "billing": "asyncio"})
+    async with node_here(tmp_path / "plugins") as node, client_of(node) as client:
+        assert (await client.post("/orders/tell")).status_code < 300
+        await until(lambda: module_of("billing").began)
+        answers: list[str] = []
+
+        async def post() -> None:
+            answers.append((await client.post("/orders/go")).text)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(post)
+            await until(lambda: module_of("orders").began)
+            module_of("billing").gate.append("open")
+            await until(lambda: node.registry.cell("orders").mailbox.waiting == 1)
+            module_of("orders").gate.append("open")
+            await until(lambda: answers, 1.5)
+        assert (
+            "orders (handling POST /orders/go) asks billing, which handles on_go and asks orders"
+        ) in answers[0]
+        await until(lambda: module_of("billing").said)
+        assert module_of("billing").said == ["stepped"]
+
+
+@pytest.mark.parametrize("library", ["trio", "asyncio"])
+async def test_with_a_slot_free_two_requests_may_ask_each_others_plugin(
+    tmp_path: Path, library: str
+) -> None:
+    write_meeting(tmp_path / "plugins", {"a": library, "b": library}, concurrency=2)
+    answers: dict[str, int] = {}
+    async with node_here(tmp_path / "plugins") as node, client_of(node) as client:
+
+        async def post(name: str) -> None:
+            answers[name] = (await client.post(f"/{name}/go")).status_code
+
+        async with trio.open_nursery() as nursery:
+            for name in "ab":
+                nursery.start_soon(post, name)
+                await until(lambda name=name: module_of(name).began)
+            for name in "ab":
+                module_of(name).gate.append("open")
+            await until(lambda: len(answers) == 2, 1.5)
+        assert answers == {"a": 200, "b": 200}
+
+
+# -- what a handler began and does not wait for ----------------------------------------------------
+
+SERVICE = """
+import {library}
+said = []
+gate = []
+
+
+class Worker(Service):
+    async def initialize(self):
+        pass
+
+    def begin(self, function):
+        self.nursery.start_soon(function)
+
+
+class P(Plugin):
+    def __init__(self, config):
+        super().__init__(config)
+        self.worker = inject(Worker)
+
+    @post("/begin")
+    async def begin(self):
+        {begin}
+        while not gate:
+            await {library}.sleep(0.005)
+        return {{}}
+
+    async def later(self):
+        try:
+            said.append(await self.get_plugin("{asks}").step())
+        except Exception as error:
+            said.append(str(error))
+
+    async def step(self):
+        return "stepped"
+"""
+
+
+@pytest.mark.parametrize("asks", ["a", "b"])
+@pytest.mark.parametrize(
+    ("library", "begin"),
+    [
+        ("trio", "self.worker.begin(self.later)"),
+        ("asyncio", "self.task = asyncio.create_task(self.later())"),
+        ("asyncio", "self.task = asyncio.ensure_future(asyncio.gather(self.later()))"),
+    ],
+)
+async def test_what_a_handler_began_and_does_not_await_may_ask_its_own_plugin(
+    tmp_path: Path, library: str, begin: str, asks: str
+) -> None:
+    folder = tmp_path / "plugins"
+    write_plugin(
+        folder,
+        "a",
+        SERVICE.format(library=library, begin=begin, asks=asks),
+        permissions=CALLS,
+        async_library=library,
+    )
+    write_plugin(folder, "b", source(step=ask("a")), permissions=CALLS)
+    async with node_here(folder) as node, client_of(node) as client:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.post, "/begin")
+            await until(lambda: node.registry.cell("a").mailbox.waiting == 1)
+            assert module_of("a").said == []
+            module_of("a").gate.append("open")
+            await until(lambda: module_of("a").said)
+        assert module_of("a").said == ["stepped"]
+
+
+async def test_a_task_that_is_awaited_only_later_is_in_the_knot_then(tmp_path: Path) -> None:
+    begin = "task = asyncio.create_task(self.later())"
+    text = SERVICE.format(library="asyncio", begin=begin, asks="a")
+    text = text.replace("        return {}", "        await task\n        return {}")
+    folder = tmp_path / "plugins"
+    write_plugin(folder, "a", text, permissions=CALLS, async_library="asyncio")
+    async with node_here(folder) as node, client_of(node) as client:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.post, "/begin")
+            await until(lambda: node.registry.cell("a").mailbox.waiting == 1)
+            module_of("a").gate.append("open")
+            await until(lambda: module_of("a").said, 3)
+        (said,) = module_of("a").said
+        assert "a > a (a (handling POST /begin) asks a)" in said
+
+
+# -- starts that wait by way of asyncio ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form.startswith("asyncio")])
+async def test_however_a_start_waits_for_its_ask_it_is_refused(tmp_path: Path, form: str) -> None:
+    folder = tmp_path / "plugins"
+    write_plugin(folder, "a", source(), requires=["b"])
+    begin = "await self.begin()"
+    more = f"""
+
+    async def begin(self):
+        {FORMS[form]}
+
+    async def one(self):
+        return await self.get_plugin("a").step()
+"""
+    write_plugin(
+        folder,
+        "b",
+        "import asyncio\n" + source(begin) + more,
+        permissions=CALLS,
+        async_library="asyncio",
+    )
+    async with node_here(folder, settled=False) as node:
+        reason = await reason_of(node, "b")
+        assert "b > a > b (initialize of b asks a, which requires b)" in reason or (
+            "ExceptionGroup" in reason and form == "asyncio TaskGroup"
+        )
+
+
+async def test_of_two_starts_that_gather_asks_of_each_other_the_second_is_refused(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "plugins"
+    for name, other in ("ab", "ba"):
+        begin = f"import asyncio; await asyncio.gather(self.get_plugin('{other}').step())"
+        write_plugin(folder, name, source(begin), permissions=CALLS, async_library="asyncio")
+    async with node_here(folder, settled=False) as node:
+        cells = {name: node.registry.cell(name) for name in "ab"}
+        await until(lambda: all(cell.state == "failed" for cell in cells.values()), 1.5)
+        assert any("AskCycle" in cell.reason for cell in cells.values())

@@ -16,6 +16,7 @@ from nexus_actors.errors import Invalid
 from nexus_actors.permissions import Permissions
 from nexus_actors.plugin import discovery
 from nexus_actors.plugin.discovery import Found, discover, plugin_dirs, shipped_dir
+from nexus_actors.plugin.importing import forget_plugin
 
 Make = Callable[..., Path]
 
@@ -239,6 +240,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Install a package as pip does: files in a folder of sys.path, with metadata beside them."""
     site = tmp_path / "site"
     site.mkdir()
+    forget_plugin("my-first-plugin")  # its name may stand for the shipped one, by the tests of that
     monkeypatch.syspath_prepend(str(site))
 
     def run(entry: str, files: dict[str, str], *metadata: str, project: str = "nexus-x") -> Path:

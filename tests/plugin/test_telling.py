@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from nexus_actors.actors.history import Faulted
+from nexus_actors.actors.history import Faulted, StartedLate
 from nexus_actors.errors import ActorRestarted, ActorStopped
 from nexus_actors.events import event_handler
 from nexus_actors.http import get
@@ -375,6 +375,33 @@ async def test_a_stop_while_it_starts_leaves_services_their_time_to_clean_up(
         await nest.until(lambda: nest.objects["endless"])
         await trio.testing.wait_all_tasks_blocked()
     assert STOPPED == ["tidy"]
+
+
+class Late(Service):
+    async def initialize(self):
+        with trio.CancelScope(shield=True):
+            await trio.sleep(31)
+
+
+class Patient(Plugin):
+    def __init__(self, config):
+        super().__init__(config)
+        self.late = inject(Late)
+
+    async def initialize(self):
+        with trio.CancelScope(shield=True):
+            await trio.sleep(32)
+
+
+async def test_starts_that_shield_themselves_past_their_deadline_are_told(
+    run_plugins, autojump_clock, caplog
+):
+    async with run_plugins(Patient) as nest:
+        why = "past its deadline of 30 s: it shields itself"
+        assert f"Late: initialize took 31.0 s, {why}" in caplog.text
+        (line,) = told(nest.cell("patient"), StartedLate)
+        assert line.startswith(f"initialize took 32.0 s, {why}")
+        assert line in caplog.text
 
 
 class Hanging(Plugin):

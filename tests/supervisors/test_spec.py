@@ -223,3 +223,26 @@ def test_a_supervisor_in_place_of_a_child_spec_is_told_how_it_gets_one():
 def test_an_init_that_is_no_function_is_refused():
     with pytest.raises(InvalidSpec, match="'init' must be a function"):
         Supervisor.from_init(({}, []))  # type: ignore[arg-type]
+
+
+async def _life(child):
+    child.started()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"restrat": "transient"}, "'restrat' is not one of id, start, restart"),
+        ({"restrat": "transient"}, "did you mean 'restart'?"),
+        ({"shut_down": 3, "restart": "allways"}, "did you mean 'shutdown'?"),
+        ({"shut_down": 3, "restart": "allways"}, "'restart' must be one of"),
+    ],
+)
+def test_a_misspelt_field_of_a_childspec_is_named_like_that_of_a_mapping(fields, words):
+    for make in (
+        lambda: ChildSpec("one", _life, **fields),
+        lambda: ChildSpec.from_mapping({"id": "one", "start": _life, **fields}),
+    ):
+        with pytest.raises(InvalidSpec, match="child 'one'") as info:
+            make()
+        assert words in str(info.value)

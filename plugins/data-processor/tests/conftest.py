@@ -1,12 +1,11 @@
-"""What the tests of this plugin share: a stand-in for the database, and a plugin that listens."""
+"""What the tests of this plugin share: a stand-in for the database, and a node."""
 
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import trio
 
-from nexus_actors.testing import TestApplication
+from nexus_actors.testing import TestApplication, TestClient
 
 
 class FakeDatabase:
@@ -51,45 +50,20 @@ def db():
     return FakeDatabase()
 
 
-PLUGIN = Path(__file__).resolve().parents[1]
+@pytest.fixture
+async def app():
+    """A node with the data processor: two records make a batch, one alone waits for a second."""
+    async with TestApplication() as app:
+        yield app
 
 
 @pytest.fixture
-async def app(tmp_path):
-    """A node with the data processor and the listener: two records make a batch."""
-    folder = tmp_path / "listener"
-    folder.mkdir()
-    write_listener(folder)
-    app = TestApplication(plugins=[PLUGIN, folder])
-    await app.register_plugin("listener")
-    await app.register_plugin("data-processor", {"batch_size": 2, "flush_after": 0.05})
-    yield app
-    await app.cleanup()
+async def listener(app):
+    """Somebody who wants to know what was processed."""
+    return await app.probe("listener", events=["data.processed"])
 
 
-def write_listener(folder):
-    """A plugin that keeps the data of every ``data.processed`` and shows it."""
-    (folder / "plugin.json").write_text(
-        '{"name": "listener", "version": "1", "entry_point": "plugin:Listener",'
-        ' "permissions": ["events:subscribe"]}'
-    )
-    (folder / "plugin.py").write_text(
-        """
-from nexus_actors.events import event_handler
-from nexus_actors.http import get
-from nexus_actors.plugin import Plugin
-
-class Listener(Plugin):
-    def __init__(self, config):
-        super().__init__(config)
-        self.heard = []
-
-    @event_handler("data.processed")
-    async def on_processed(self, event):
-        self.heard.append(event.data)
-
-    @get("/heard")
-    async def show(self):
-        return self.heard
-"""
-    )
+@pytest.fixture
+async def client(app, listener):
+    await app.register_plugin("data-processor", {"batch_size": 2, "flush_after": 1.0})
+    return TestClient(app)

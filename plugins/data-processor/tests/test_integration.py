@@ -1,32 +1,26 @@
 """The plugin in a node: events in, rows in PostgreSQL, events out."""
 
-import pytest
-import trio
-
 from nexus_actors.events import Event
-from nexus_actors.testing import TestClient
 
 
-@pytest.fixture
-async def client(app):
-    return TestClient(app)
+async def status_of(client):
+    return (await client.get("/data-processor/status")).json()
 
 
-async def wait_until_stored(client, count):
-    """The status, once ``count`` records were processed or given up."""
-    with trio.fail_after(10):
-        while True:
-            status = (await client.get("/data-processor/status")).json()
-            if status["processed"] + status["failed"] >= count:
-                return status
-            await trio.sleep(0.01)
+async def results_of(client, **params):
+    return (await client.get("/data-processor/results", params=params)).json()["results"]
 
 
-async def test_raw_data_is_transformed_stored_and_announced_in_order(app, client):
+async def test_raw_data_is_transformed_stored_and_announced_in_order(
+    app, client, listener, mock_clock
+):
     for number in range(5):
         await app.emit_event("data.raw.created", {"id": f"n{number}", "value": f"v{number}"})
-    status = await wait_until_stored(client, 5)
-    assert status == {
+    await app.advance(0.9)
+    status = await status_of(client)
+    assert (status["processed"], status["queued"]) == (4, 1), "the last batch is not full"
+    await app.advance(0.1)
+    assert await status_of(client) == {
         "plugin": "data-processor",
         "version": "1.0.0",
         "status": "running",
@@ -36,26 +30,35 @@ async def test_raw_data_is_transformed_stored_and_announced_in_order(app, client
         "processed": 5,
         "failed": 0,
     }
-    await app.settle()
-    heard = (await client.get("/heard")).json()
+    heard = [event.data for event in listener.events]
     assert [(event["original_id"], event["processed_value"]) for event in heard] == [
         (f"n{number}", f"V{number}") for number in range(5)
     ]
-    results = (await client.get("/data-processor/results")).json()["results"]
+    results = await results_of(client)
     assert [{**row, "id": None} for row in results] == [
         {**event, "id": None} for event in reversed(heard)
     ]
-    two = (await client.get("/data-processor/results", params={"limit": 2})).json()["results"]
-    assert two == results[:2]
+    assert await results_of(client, limit=2) == results[:2]
 
 
-async def test_a_record_brought_by_http_is_processed_too(app, client):
+async def test_a_record_brought_by_http_is_processed_too(app, client, mock_clock):
     response = await client.post("/data-processor/records", json={"id": 7, "value": "tea"})
     assert response.status_code == 202
     assert response.json() == {"queued": 1}
-    await wait_until_stored(client, 1)
-    (row,) = (await client.get("/data-processor/results")).json()["results"]
+    await app.advance(1)
+    (row,) = await results_of(client)
     assert (row["original_id"], row["processed_value"]) == ("7", "TEA")
+
+
+async def test_what_is_in_the_batch_is_stored_when_it_crashes(app, client, listener, mock_clock):
+    await client.post("/data-processor/records", json={"id": 7, "value": "tea"})
+    await app.advance(0.5)
+    await listener.expect_nothing()
+    app.faults("data-processor").crash_now()
+    await app.settle()
+    assert (await listener.expect()).data["processed_value"] == "TEA"
+    assert len(await results_of(client)) == 1
+    assert app.node.registry.cell("data-processor").incarnation == 2
 
 
 async def test_a_record_that_does_not_fit_is_refused_with_every_fault(client):
@@ -76,19 +79,22 @@ async def test_a_limit_out_of_range_is_refused(client):
 
 
 async def test_an_event_that_holds_no_record_is_kept_as_a_dead_letter_and_stops_nothing(
-    app, client
+    app, client, mock_clock
 ):
     await app.emit_event("data.raw.created", {"id": "bad", "value": 7})
     await app.emit_event("data.raw.created", {"id": "good", "value": "v"})
-    status = await wait_until_stored(client, 1)
+    await app.advance(1)
+    status = await status_of(client)
     assert (status["processed"], status["failed"]) == (1, 0)
-    assert len(app.node.dead_letters) == 1
+    assert len(app.dead_letters) == 1
     assert app.node.registry.cell("data-processor").crashes == 0
 
 
-async def test_an_event_that_comes_twice_is_stored_once(app, client):
+async def test_an_event_that_comes_twice_is_stored_once(app, client, mock_clock):
     event = Event("data.raw.created", {"id": "a", "value": "v"})
     app.node.emit(event)
     app.node.emit(event)
-    assert (await wait_until_stored(client, 2))["failed"] == 0
-    assert len((await client.get("/data-processor/results")).json()["results"]) == 1
+    await app.advance(1)
+    status = await status_of(client)
+    assert (status["processed"], status["failed"]) == (2, 0)
+    assert len(await results_of(client)) == 1

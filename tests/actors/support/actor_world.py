@@ -22,6 +22,7 @@ from nexus_actors.actors import (
     ActorCell,
     Address,
     ChildrenGaveUp,
+    DeadLetter,
     DeadLetters,
     Down,
     Exited,
@@ -105,6 +106,10 @@ class Planned:
     cancelled: bool = False
     tried: int = 0
     """How often it put its message into the mailbox, or was refused."""
+    last: float = 0
+    """When it did so last."""
+    idle: float | None = None
+    """Since when none of its messages is seen to wait."""
 
 
 @attrs.define(eq=False)
@@ -146,7 +151,7 @@ class One(Actor):
 
     async def initialize(self) -> None:
         world, kind = self.world, self.kind
-        self.life = life = world.born(self)
+        self.life = life = world.born(self.address._cell)
         match kind.start:
             case "slow":
                 await trio.sleep(0.5)
@@ -222,6 +227,8 @@ class World:
         self.done: set[int] = set()
         self.asks: list[Asked] = []
         self.numbers = 0
+        self.did: Counter[str] = Counter()
+        """What was done, and what came of it: to see that a test tests something."""
         self.children: dict[Life, list[Address]] = defaultdict(list)
 
     def wrong(self, words: str) -> None:
@@ -248,8 +255,7 @@ class World:
                 world.comes(cell, message)
                 inner(mailbox, message)
                 world.accepted[cell].append(message)
-                if isinstance(message.payload, Do):
-                    world.by_number[message.payload.number] = message
+                world.came(cell, message)
 
             def stash(inner: Any, mailbox: Mailbox, message: Message) -> None:
                 inner(mailbox, message)
@@ -259,7 +265,9 @@ class World:
             def add(inner: Any, letters: DeadLetters, actor: str, message: Message, *a: Any,
                     **k: Any) -> Any:  # fmt: skip
                 world.letters.append(message)
-                return inner(letters, actor, message, *a, **k)
+                letter = inner(letters, actor, message, *a, **k)
+                world.buried(letter)
+                return letter
 
             def fill(inner: Any, slot: ReplySlot, *args: Any) -> bool:
                 filled = inner(slot, *args)
@@ -273,6 +281,8 @@ class World:
                 if life is not None:
                     life.over, life.reason = True, reason
                 inner(cell, reason)
+                if life is not None:
+                    world.ended(life)
 
             around(ActorCell, "__init__", made)
             around(ActorCell, "end", end)
@@ -285,9 +295,10 @@ class World:
     def comes(self, cell: ActorCell, message: Message) -> None:
         """A message is put into a mailbox, or finds it full."""
         payload, life = message.payload, self.lives.get(cell)
-        if isinstance(payload, Tick):
-            timer = payload.timer
+        timer = self.timer_in(payload)
+        if timer is not None and message.origin is None:
             timer.tried += 1
+            timer.last = trio.current_time()
             if timer.cancelled:
                 self.wrong(f"a timer of {timer.life} fires that was cancelled")
             if timer.life is not life:
@@ -297,15 +308,31 @@ class World:
         elif isinstance(payload, Down | Exited):
             self.notices[life, payload.address._cell, type(payload)] += 1
 
+    def came(self, cell: ActorCell, message: Message) -> None:
+        """A mailbox has taken a message."""
+        if isinstance(message.payload, Do):
+            self.by_number[message.payload.number] = message
+
+    def buried(self, letter: DeadLetter) -> None:
+        """A message has become a dead letter."""
+        self.did["dead letters"] += 1
+
+    def timer_in(self, payload: Any) -> Planned | None:
+        """The timer that sent it."""
+        return payload.timer if isinstance(payload, Tick) else None
+
     # Starts and ends
 
-    def born(self, actor: One) -> Life:
-        cell = actor.address._cell
+    def born(self, cell: ActorCell, kind: type[Any] = Life) -> Any:
         if cell in self.lives:
             self.wrong(f"two incarnations of {cell.name} at once")
         self.births[cell] += 1
-        life = self.lives[cell] = Life(cell, self.births[cell])
+        life = self.lives[cell] = kind(cell, self.births[cell])
         return life
+
+    def ended(self, life: Life) -> None:
+        """It is over, and whoever watched it has been told."""
+        self.did["crashes" if life.reason and life.reason.abnormal else "other ends"] += 1
 
     def died(self, life: Life) -> None:
         """Its clean-up is over: the very next thing is the end in its cell."""
@@ -373,6 +400,7 @@ class World:
             raise
         finally:
             asked.over = True
+            self.did["asks answered" if fate == "handled" else "asks refused or failed"] += 1
             if trio.current_time() > asked.deadline + GRACE:
                 self.wrong(f"{message} was answered {trio.current_time() - asked.deadline} s late")
             sent = self.by_number.get(message.number)
@@ -410,8 +438,12 @@ class World:
         self.addresses.append(address)
         self.children[actor.life].append(address)
 
+    def peer(self, which: int) -> Address | None:
+        """One to be watched."""
+        return self.address(which)
+
     def monitor(self, actor: One, which: int) -> None:
-        other = self.address(which)
+        other = self.peer(which)
         life = actor.life
         assert life is not None
         if other is None or other._cell is life.cell:
@@ -422,7 +454,7 @@ class World:
         interest.handle = actor.monitor(other)
 
     def link(self, actor: One, which: int) -> None:
-        other = self.address(which)
+        other = self.peer(which)
         life = actor.life
         assert life is not None
         if other is None or other._cell is life.cell:
@@ -558,6 +590,7 @@ class World:
             self.check()
 
     async def act(self, act: Act) -> None:
+        self.did[act.op] += 1
         target = self.address(act.which)
         match act.op, act.what:
             case "spawn", kind:
@@ -743,10 +776,16 @@ class World:
             left = [
                 one
                 for one in self.accepted[life.cell]
-                if isinstance(one.payload, Tick) and one.payload.timer is timer and one.fate is None
+                if one.origin is None and self.timer_in(one.payload) is timer and one.fate is None
             ]
             if len(left) > 1:
                 self.wrong(f"{len(left)} ticks of one timer of {life} wait")
+            if left or timer.cancelled:  # one that waits keeps the next ones from coming
+                timer.idle = None
+            elif timer.idle is None or timer.idle < timer.last:
+                timer.idle = trio.current_time()
+            elif trio.current_time() - timer.idle > timer.period + GRACE:
+                self.wrong(f"a timer of {life} fires no more")
 
     def check_interests(self, life: Life) -> None:
         due: Counter[tuple[ActorCell, type]] = Counter()
