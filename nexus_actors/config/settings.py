@@ -164,7 +164,7 @@ class HttpSettings:
         flag="--bind",
     )
     path: str = setting(
-        "stock",
+        "shortcut",
         "The way of a request from the socket to the router: `shortcut` is our own, `stock` is "
         "Hypercorn's.",
         kind="word",

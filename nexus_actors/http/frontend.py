@@ -331,8 +331,11 @@ class FrontEnd(QuartTrio):
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                name = (b"x-request-id", exchange.request.id.encode())
-                message = {**message, "headers": [*message.get("headers", ()), name]}
+                headers = [*message.get("headers", ())]
+                headers.append((b"x-request-id", exchange.request.id.encode()))
+                if not await exchange.body_is_taken():
+                    headers.append((b"connection", b"close"))
+                message = {**message, "headers": headers}
             await send(message)
 
         scope.setdefault("state", {})["request_id"] = exchange.request.id

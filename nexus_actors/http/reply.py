@@ -7,10 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 from wsgiref.handlers import format_date_time
 
-import trio
-
 from nexus_actors.http.errors import title_of
-from nexus_actors.http.exchange import SMALL_BODY, SMALL_BODY_TIMEOUT
 from nexus_actors.http.heads import Head
 from nexus_actors.http.response import Response
 from nexus_actors.http.upload import Upload
@@ -109,7 +106,7 @@ class Sender:
     async def send(self, message: dict[str, Any]) -> None:
         """Send one ASGI message, ``http.response.start`` or ``http.response.body``."""
         if message["type"] == "http.response.start":
-            await self._begin(message["status"], list(message.get("headers", ())))
+            self._begin(message["status"], list(message.get("headers", ())))
             return
         if message["type"] != "http.response.body":
             return
@@ -130,12 +127,9 @@ class Sender:
             self.finished = True
             self._upload.lose()  # which tells the app that the exchange is over
 
-    async def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         if _closes(headers):
             self.close = True
-        elif not self.close and not await self._body_is_out_of_the_way():
-            self.close = True
-            headers.append((b"connection", b"close"))
         elif self.close:
             headers.append((b"connection", b"close"))
         self._bodiless = status in BODILESS or self._head.method == "HEAD"
@@ -148,10 +142,3 @@ class Sender:
                 self.close = True
                 headers.append((b"connection", b"close"))
         self._held = _first_lines(status, headers) + _date.line() + b"\r\n"
-
-    async def _body_is_out_of_the_way(self) -> bool:
-        """Whether the request's body was read; a small one that is being read is waited for."""
-        if not self._upload.body_complete and self._head.length <= SMALL_BODY:
-            with trio.move_on_after(SMALL_BODY_TIMEOUT):
-                await self._upload.wait_complete()
-        return self._upload.body_complete

@@ -112,6 +112,7 @@ class Shortcut:
                 step, self._step = self._step, None
                 if step is not None:
                     await step()
+                self._over = self._over or self._wire.broken
             if self._left is None:
                 await self._linger()
         finally:
@@ -292,7 +293,6 @@ class Shortcut:
         self._over = close
         if written < len(data):
             self._step = partial(self._wire.write, memoryview(data)[written:])
-            self._over = close or self._wire.broken
             return False
         return not (close or self._scope.cancel_called) and self._keeps_turn()
 
