@@ -21,7 +21,7 @@ import psutil
 
 from benchmarks.harness import ROOT
 
-__all__ = ["PEERS", "fastapi", "node", "peers_environment", "quart", "running"]
+__all__ = ["PEERS", "fastapi", "have_peers", "node", "peers_environment", "quart", "running"]
 
 PEERS = ("fastapi>=0.115", "uvicorn[standard]>=0.32", "asyncpg>=0.30", "hypercorn==0.18.0") + (
     ("quart-trio==0.12.0",) if sys.version_info < (3, 13) else ("quart-trio==0.13.0",)
@@ -32,13 +32,22 @@ START = 60.0
 _HERE = Path(__file__).parent
 
 
+def have_peers() -> bool:
+    """Whether their environment is made."""
+    return _environment().joinpath(".ready").exists()
+
+
+def _environment() -> Path:
+    return ROOT / ".bench" / f"http-{sys.version_info[0]}.{sys.version_info[1]}"
+
+
 def peers_environment() -> Path:
     """The Python that has the peers; makes its environment where it is not there.
 
     Raises:
         subprocess.CalledProcessError: pip could not install them.
     """
-    folder = ROOT / ".bench" / f"http-{sys.version_info[0]}.{sys.version_info[1]}"
+    folder = _environment()
     python, ready = folder / "bin" / "python", folder / ".ready"
     if not ready.exists() or ready.read_text() != "\n".join(PEERS):
         print(f"  making the peers' environment in {folder.relative_to(ROOT)} ...", flush=True)

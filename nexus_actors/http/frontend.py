@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
-from urllib.parse import quote, unquote
 
 import trio
 from quart import request as quart_request
@@ -21,17 +20,16 @@ from werkzeug.routing import RequestRedirect
 
 from nexus_actors.config.settings import HttpSettings
 from nexus_actors.errors import HTTPError, did_you_mean
+from nexus_actors.http.asgi import opening_of, raw_path_of, request_of
 from nexus_actors.http.errors import is_expected, problem, response_for_exception
 from nexus_actors.http.exchange import Exchange
-from nexus_actors.http.fields import Headers
 from nexus_actors.http.incoming import INCOMING, ForeignIncoming, Incoming
 from nexus_actors.http.quart_pages import NodePage, quart_refusal, to_quart
-from nexus_actors.http.request import Request, RequestHead, request_id_of
+from nexus_actors.http.request import Request, RequestHead
 from nexus_actors.http.response import Response, to_response
 from nexus_actors.http.router import Match, MethodNotAllowed, NotFound, Router, allow_header
 from nexus_actors.http.session import OnRequest, Session
 from nexus_actors.http.upload import Upload
-from nexus_actors.http.websockets import WebSocket
 
 __all__ = ["CallNext", "FrontEnd", "NodeMiddleware", "OnRequest"]
 
@@ -111,9 +109,9 @@ class FrontEnd(QuartTrio):
     # -- requests --------------------------------------------------------------------------------
 
     async def _http(self, scope: Any, receive: Any, send: Any) -> None:
-        raw_path = _raw_path(scope)
+        raw_path = raw_path_of(scope)
         incoming = scope.get("extensions", {}).get(INCOMING) or ForeignIncoming(receive)
-        request = _request(scope, raw_path, incoming, self.settings.max_body)
+        request = request_of(scope, raw_path, incoming, self.settings.max_body)
         await self.serve(request, raw_path, incoming, send, lambda: scope)
 
     async def serve(
@@ -355,8 +353,8 @@ class FrontEnd(QuartTrio):
     # -- websockets ------------------------------------------------------------------------------
 
     async def _websocket(self, scope: Any, receive: Any, send: Any) -> None:
-        raw_path = _raw_path(scope)
-        ws = _opening(scope, raw_path)
+        raw_path = raw_path_of(scope)
+        ws = opening_of(scope, raw_path)
         session = Session(
             ws,
             scope.get("extensions", {}).get(INCOMING) or ForeignIncoming(receive),
@@ -378,47 +376,6 @@ class FrontEnd(QuartTrio):
             await session.refuse(self.fault(error, ws))
             return
         await session.serve(found, self.settings.reply_timeout)
-
-
-def _raw_path(scope: Any) -> str:
-    """The path as it was sent. Of an absolute form (RFC 9112 3.2.2) only the path counts."""
-    raw = scope.get("raw_path")
-    path = quote(scope["path"]) if raw is None else raw.decode("latin-1")
-    if path.startswith(("http://", "https://")):
-        path = "/" + path.split("//", 1)[1].partition("/")[2]
-    return str(path)
-
-
-def _request(
-    scope: Any, raw_path: str, incoming: Incoming | ForeignIncoming, max_body: int
-) -> Request:
-    headers = Headers.from_wire(scope["headers"])
-    client = scope.get("client")
-    return Request(
-        scope["method"],
-        unquote(raw_path),
-        headers=headers,
-        query=scope["query_string"].decode("latin-1"),
-        body=incoming,
-        client=(client[0], client[1]) if client else None,
-        id=request_id_of(headers.get("x-request-id", "")),
-        scheme=scope.get("scheme", "http"),
-        max_body=max_body,
-    )
-
-
-def _opening(scope: Any, raw_path: str) -> WebSocket:
-    headers = Headers.from_wire(scope["headers"])
-    client = scope.get("client")
-    return WebSocket(
-        unquote(raw_path),
-        headers=headers,
-        query=scope["query_string"].decode("latin-1"),
-        client=(client[0], client[1]) if client else None,
-        id=request_id_of(headers.get("x-request-id", "")),
-        scheme=scope.get("scheme", "ws"),
-        subprotocols=tuple(scope.get("subprotocols", ())),
-    )
 
 
 def _refusal(found: NotFound | MethodNotAllowed, request: RequestHead) -> Response:

@@ -15,12 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
 import trio
 
 from nexus_actors.config.settings import HttpSettings
+from nexus_actors.http.asgi import scope_of
 from nexus_actors.http.exchange import Exchange
 from nexus_actors.http.fields import Headers
 from nexus_actors.http.heads import HEAD_END, Head, read_head
@@ -80,6 +81,8 @@ class Shortcut:
         self._searched = 0
         """Up to where the buffer holds no end of a head."""
         self._scope = trio.CancelScope()
+        self._cut = False
+        """Whether the scope was cancelled; to ask the scope itself costs more."""
         self._gone = False
         """Whether the request in hand was cancelled because its client is gone."""
         self._asked: tuple[Head, Match, Request, float] | None = None
@@ -104,6 +107,7 @@ class Shortcut:
         self._sweeper.add(self)
         try:
             while not self._over:
+                self._cut = False
                 with trio.CancelScope() as self._scope:
                     await self._serve()
                 self._limit = math.inf
@@ -125,18 +129,22 @@ class Shortcut:
     def wind_down(self) -> None:
         """The node is stopping: end now if idle, else after the reply in hand."""
         if self._phase == "request" and not self._reader.buffer:
-            self._scope.cancel()
+            self._cut_short()
 
     def cancel(self) -> None:
         """Wait no more for the answer in hand; the front end says so when its drain is over."""
         if self._phase == "answer":
-            self._scope.cancel()
+            self._cut_short()
+
+    def _cut_short(self) -> None:
+        self._cut = True
+        self._scope.cancel()
 
     def sweep(self, now: float) -> float:
         """See :class:`.sweeper.Swept`."""
         if now >= self._limit:
             self._limit = math.inf
-            self._scope.cancel()
+            self._cut_short()
         elif self._phase in ("answer", "apart") and not self._reader.watched:
             # quick answers are not worth it; from the second look on the client's end is noticed
             if self._sighted != self._number:
@@ -158,7 +166,7 @@ class Shortcut:
     def _lose_client(self) -> None:
         if self._phase == "answer":
             self._gone = True
-            self._scope.cancel()
+            self._cut_short()
 
     # -- heads -------------------------------------------------------------------------------------
 
@@ -202,7 +210,7 @@ class Shortcut:
                 self._phase = "request"
                 self._be_swept_by(self._idle_since + settings.keep_alive)
             await reader.fill()
-            if self._scope.cancel_called:
+            if self._cut:
                 return
 
     def _hand_over(self) -> None:
@@ -294,7 +302,7 @@ class Shortcut:
         if written < len(data):
             self._step = partial(self._wire.write, memoryview(data)[written:])
             return False
-        return not (close or self._scope.cancel_called) and self._keeps_turn()
+        return not (close or self._cut) and self._keeps_turn()
 
     def _keeps_turn(self) -> bool:
         """Whether the next request may be served at once: one that waits already must not keep
@@ -344,9 +352,8 @@ class Shortcut:
         request = self._request(head, path, query, upload, self._settings.max_body)
         sender = Sender(head, upload, self._wire, close=not head.keep_alive)
         with self._apart(upload):
-            await self._front.serve(
-                request, path, upload, sender.send, partial(self._scope_of, head, request)
-            )
+            scope = partial(scope_of, head, request, self._client, self._server)
+            await self._front.serve(request, path, upload, sender.send, scope)
         self._idle_since = trio.current_time()
         self._over = sender.close or not sender.finished or not upload.body_complete
 
@@ -367,26 +374,6 @@ class Shortcut:
             id=request_id_of(head.request_id.decode("latin-1")),
             max_body=max_body,
         )
-
-    def _scope_of(self, head: Head, request: Request) -> dict[str, Any]:
-        """ASGI's scope, for a page of Quart's."""
-        path, _, query = head.target.partition(b"?")
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.1"},
-            "http_version": "1.1" if head.http11 else "1.0",
-            "method": head.method,
-            "scheme": "http",
-            "path": request.path,
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": request.headers.to_wire(),
-            "client": self._client,
-            "server": self._server,
-            "state": {},
-            "extensions": {},
-        }
 
     async def _linger(self) -> None:
         """Let the client read our last words before the connection is closed."""

@@ -353,10 +353,14 @@ async def test_a_stream_that_nobody_reads_holds_its_handler_up(serve_routes, rou
 
 @pytest.mark.parametrize(
     "sent",
-    ["", "GET /hello HT", "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n", "POST /echo HTTP/1.1\r\nHost: x\r\n"
-     "Content-Length: 5\r\n\r\nab", "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-     "\r\n3\r\nab"],
-)  # fmt: skip
+    [
+        "",
+        "GET /hello HT",
+        "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
+    ],
+)
 async def test_a_client_that_shuts_its_side_is_done_with_at_once(
     serve_routes, route, sent, eventually
 ):
