@@ -132,6 +132,7 @@ class Sender:
             self.close = True
         elif self.close:
             headers.append((b"connection", b"close"))
+        self._upload.begin_reply()
         self._bodiless = status in BODILESS or self._head.method == "HEAD"
         names = {name.lower() for name, _value in headers}
         if b"content-length" not in names and status not in BODILESS:

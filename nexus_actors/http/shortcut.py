@@ -190,7 +190,7 @@ class Shortcut:
                     return
                 continue
             held = len(buffer)
-            if reader.ended or held > settings.max_head:
+            if reader.ended or held > settings.max_head or (held and not _may_begin(buffer)):
                 if held:
                     self._hand_over()
                 self._over = True
@@ -388,6 +388,11 @@ class Shortcut:
                 self._reader.buffer.clear()
 
 
+def _may_begin(buffer: bytearray) -> bool:
+    """Whether a head may begin so: the hello of TLS, for one, has no end to wait for."""
+    return 0x41 <= buffer[0] <= 0x5A
+
+
 class _Apart:
     """While it is open, the end of the client is noticed on behalf of an upload."""
 
@@ -409,4 +414,4 @@ class _Apart:
         shortcut._reader.on_end = None
         shortcut._reader.leave()
         shortcut._phase = "request"
-        self._upload.lose()
+        self._upload.close()

@@ -36,6 +36,8 @@ class Upload:
         self._wants_word = head.expects
         self._bad: HTTPError | None = None
         """Why the rest of the body cannot be read."""
+        self._over = False
+        """Whether nobody may take from the connection's buffer any more."""
         self._changed = trio.Event()
 
     def lose(self) -> None:
@@ -46,6 +48,15 @@ class Upload:
         self._changed.set()
         if callable(self.on_disconnect):
             self.on_disconnect()
+
+    def close(self) -> None:
+        """The exchange is over: what has not been read of the body never will be."""
+        self._over = True
+        self.lose()
+
+    def begin_reply(self) -> None:
+        """The reply begins: no word of encouragement may come in between any more."""
+        self._wants_word = False
 
     async def receive(self) -> Event:
         """The next event, as ASGI's ``receive``; after all others the disconnect, for ever."""
@@ -84,6 +95,8 @@ class Upload:
         while not self.body_complete:
             if self._bad is not None:
                 raise self._bad
+            if self._over:
+                raise ClientGone
             piece = self._take()
             if piece or self.body_complete:
                 self._empty_is_due = False

@@ -283,6 +283,7 @@ async def test_a_path_that_nothing_can_have_is_400(served, path):
         ("GET / HTTP/1.1\r\nHost: x\r\n folded: 1\r\n\r\n", 400),
         ("GET / HTTP/3.7\r\nHost: x\r\n\r\n", 404),
         ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),  # TLS to a plain port
+        ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # the same, and no line ends
         ("\x00" * 50 + "\r\n\r\n", 400),
         ("hello\r\n\r\n", 400),
         ("CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),

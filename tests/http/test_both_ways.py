@@ -320,6 +320,31 @@ async def test_an_upload_that_nobody_reads_holds_its_client_up(serve_routes, rou
     assert json.loads(reply.body) == {"bytes": size}
 
 
+async def test_a_body_and_its_reply_may_stream_at_the_same_time(serve_routes, route):
+    async def shout(request):
+        async def items():
+            async for piece in request.stream():
+                yield piece.upper()
+
+        return Response.events(items()) if request.query else items()
+
+    served = await serve_routes(route("POST /shout", shout, stream=True))
+    client = await served.connect()
+    for words in (b"one", b"two"):
+        await client.post("/shout", b"", "Expect: 100-continue", length=6)
+        assert (await client.head()).status == 100
+        await client.send(words)
+        await client.head()
+        assert await client.chunk() == words.upper()
+        await client.send(words)
+        assert await client.chunk() == words.upper()
+        assert await client.chunk() == b""
+    await client.post("/shout?events=1", b"", "Expect: 100-continue", length=3)
+    assert (await client.head()).status == 200, "the head of the reply went out first: no 100 now"
+    await client.send("abc")
+    assert await client.chunk() == b'data: "QUJD"\n\n'
+
+
 async def test_a_stream_that_nobody_reads_holds_its_handler_up(serve_routes, route):
     made = 0
 
