@@ -157,6 +157,7 @@ class Connection(TCPServer):
         )
         left = await self._shortcut.run()
         self._head_since = self._shortcut.head_since
+        self._idle_since = trio.current_time()
         self._shortcut = None
         return left
 

@@ -83,6 +83,11 @@ class Reader:
                     self._left_alone()
         return False
 
+    def look(self) -> None:
+        """Read ahead what has arrived, without waiting."""
+        if self._aside is None and not self.ended and len(self.buffer) < AHEAD:
+            self.take_now()
+
     def watch(self) -> None:
         """Read ahead in a task of its own until :meth:`leave`, or the buffer is full."""
         if self._aside is None and not self.ended and len(self.buffer) < AHEAD:

@@ -42,6 +42,10 @@ __all__ = ["Shortcut"]
 TURN = 0.0002
 """Seconds that pipelined requests of one client are answered before others have their turn."""
 
+LOOKS = 10
+"""Looks of the sweeper after which a task watches for the client's end instead: a look costs a
+system call, but the sweeper must not tick for a request that hangs."""
+
 Phase = Literal["request", "head", "answer", "apart"]
 """What a connection waits for: a request, the rest of a head, the answer of a route that is asked
 the short way; ``apart`` is everything else, which has deadlines of its own."""
@@ -90,6 +94,8 @@ class Shortcut:
         self._number = 0
         """Counts requests, so that the sweeper can tell an old one."""
         self._sighted = -1
+        self._looks = 0
+        """How often the sweeper has looked since whether the client is still there."""
         self._turn_ends = 0.0
         self._step: _Step | None = None
         """What is to be done outside the scope, for it must not be cut short by it."""
@@ -146,9 +152,13 @@ class Shortcut:
             self._limit = math.inf
             self._cut_short()
         elif self._phase in ("answer", "apart") and not self._reader.watched:
-            # quick answers are not worth it; from the second look on the client's end is noticed
+            # quick answers are not worth it; of others the client's end is to be noticed
             if self._sighted != self._number:
-                self._sighted = self._number
+                self._sighted, self._looks = self._number, 0
+                return SOON
+            self._looks += 1
+            if self._looks < LOOKS:
+                self._reader.look()
                 return SOON
             self._reader.watch()
         return self._limit
@@ -403,8 +413,6 @@ class _Apart:
     def __enter__(self) -> None:
         shortcut = self._shortcut
         shortcut._reader.on_end = self._upload.lose
-        if self._upload.body_complete:
-            shortcut._reader.watch()
         shortcut._sweeper.busy.add(shortcut)
         shortcut._be_looked_at()
 
