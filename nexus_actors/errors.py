@@ -56,6 +56,11 @@ class Unanswered(NexusError):
     retry_after: float | None = None
     """Seconds after which another try makes sense, or None where that is not known."""
 
+    @property
+    def for_clients(self) -> str:
+        """What an HTTP client may know of it: its words, but for those that are for the log."""
+        return str(self)
+
 
 class RemoteError(Unanswered):
     """The callee's handler raised. ``cause`` is its type and message in words, never the object."""
@@ -66,6 +71,11 @@ class RemoteError(Unanswered):
         super().__init__(f"{actor} failed while answering: {cause}")
         self.actor = actor
         self.cause = cause
+
+    @property
+    def for_clients(self) -> str:
+        """The plugin alone: what was raised there may tell secrets."""
+        return f"{self.actor.partition('/')[0]} failed while answering"
 
 
 class ActorStopped(Unanswered):
@@ -114,12 +124,16 @@ class MailboxFull(Unanswered):
 
 
 class AskTimeout(Unanswered):
-    """No reply by the deadline. ``timeout`` is in seconds."""
+    """No reply by the deadline. ``timeout`` is in seconds; 0: nothing was sent, for it was up."""
 
     status = 504
 
     def __init__(self, actor: str, timeout: float) -> None:
-        super().__init__(f"{actor} gave no reply within {timeout:.3g} s")
+        super().__init__(
+            f"{actor} gave no reply within {timeout:.3g} s"
+            if timeout > 0
+            else f"{actor} was not asked: the time for its answer was up already"
+        )
         self.actor = actor
         self.timeout = timeout
 
@@ -142,6 +156,11 @@ class DatabaseUnavailable(Unanswered):
     def __init__(self, why: str, retry_after: float = 1.0) -> None:
         super().__init__(f"the database is not available: {why}")
         self.retry_after = retry_after
+
+    @property
+    def for_clients(self) -> str:
+        """Without why, which names sockets, users and hosts."""
+        return "the database is not available just now"
 
 
 class HTTPError(NexusError):

@@ -8,7 +8,7 @@ from nexus_actors.actors.bridge import bridged, in_asyncio
 from nexus_actors.actors.cell import ActorCell, ActorState
 from nexus_actors.actors.children import ChildrenGaveUp
 from nexus_actors.actors.crossing import check, cross
-from nexus_actors.actors.dead_letters import DeadLetter, DeadLetters
+from nexus_actors.actors.dead_letters import DeadLetter, DeadLetters, NoSuchLetter, NotRetried
 from nexus_actors.actors.groups import Group
 from nexus_actors.actors.handling import NotHandled, handles
 from nexus_actors.actors.kernel import Kernel
@@ -45,7 +45,9 @@ __all__ = [
     "Mailbox",
     "MailboxStatistics",
     "Message",
+    "NoSuchLetter",
     "NotHandled",
+    "NotRetried",
     "Overflow",
     "PluginFault",
     "Pool",

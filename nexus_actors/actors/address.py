@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from nexus_actors.actors.bridge import bridged
+from nexus_actors.actors.given import check_seconds
 from nexus_actors.actors.knots import FIRST_LOOK, LAST_LOOK, refuse_to_close, refuse_to_wait_on
 from nexus_actors.actors.looking import Look, look_into
-from nexus_actors.actors.message import Message, in_hand, remaining
+from nexus_actors.actors.message import TELL_TIMEOUT, Message, in_hand, remaining
+from nexus_actors.actors.pace import pace
 from nexus_actors.actors.reply import ReplySlot
 from nexus_actors.actors.starting import refuse_knot, start_in_hand
 from nexus_actors.actors.statistics import ActorStatistics, statistics_of
@@ -24,7 +26,7 @@ from nexus_actors.errors import AskCycle, AskTimeout
 if TYPE_CHECKING:
     from nexus_actors.actors.cell import ActorCell
 
-__all__ = ["ASK_TIMEOUT", "Address"]
+__all__ = ["ASK_TIMEOUT", "Address", "sender_here"]
 
 ASK_TIMEOUT = 5.0
 """Seconds an ask waits where nothing else is said."""
@@ -81,29 +83,58 @@ class Address:
         """Its numbers: the account of its messages, handlers' times, crashes and restarts."""
         return statistics_of(self._cell)
 
-    def offer(self, message: Message) -> None:
-        """Put ``message`` into the mailbox now, or raise; never waits.
+    def offer(self, message: Message) -> bool:
+        """Put ``message`` into the mailbox now, or raise; never waits. False where it went to dead
+        letters in place of a full mailbox, by ``overflow="drop_newest"``.
 
         Raises:
             ActorStopped: known, but not running.
             MailboxFull: as many wait as fit.
             NotHandled, MessageTooLarge: it does not take such a message.
         """
-        self._cell.offer(message)
+        return self._cell.offer(message)
 
-    @bridged
     async def tell(self, payload: Any, *, sender: str = "", timeout: float = ASK_TIMEOUT) -> None:
         """Give it ``payload`` and go on. Returns once accepted.
 
-        With ``overflow="wait"`` it waits for room, ``timeout`` seconds at most.
+        It waits only to let others run, now and then; and, with ``overflow="wait"``, for room,
+        ``timeout`` seconds at most. ``sender`` is for reports and dead letters. Where it is left
+        out, it is the actor whose handler tells; but most tells say nothing of theirs, for asking
+        who it is would cost as much as the rest of them: only those that find no room at once, or
+        go to an actor with ``concurrency``, ``max_size`` or options of a handler.
 
         Raises:
+            TypeError, ValueError: ``timeout`` is no number of seconds.
             ActorStopped, MailboxFull: not accepted.
             NotHandled: it has no handler for that type; the message names those it has.
             MessageTooLarge: it holds more bytes than the mailbox's ``max_size``.
         """
-        await trio.lowlevel.checkpoint()
-        message = Message("tell", payload, sender=sender, handle_timeout=60.0)
+        if timeout is not ASK_TIMEOUT:
+            check_seconds(f"the timeout of a tell to {self.name}", timeout)
+        mailbox = self._cell.mailbox
+        # hot (benchmarks/mailbox.py): most messages find room, and say nothing but their payload
+        if (
+            len(mailbox.queue) < mailbox.bare_room
+            and payload.__class__ in mailbox.kinds
+            and not sender
+        ):
+            mailbox.queue.append(payload)
+            mailbox.accepted += 1
+            if not mailbox.stands_in_queue:
+                mailbox.mark()
+                mailbox.wake()
+        else:
+            await self._tell(payload, sender, timeout)
+        pace.credit -= 1
+        if pace.credit < 0:
+            mailbox.mark()
+            await _breathe()
+
+    @bridged
+    async def _tell(self, payload: Any, sender: str, timeout: float) -> None:
+        message = Message(
+            "tell", payload, sender=sender or sender_here(), handle_timeout=TELL_TIMEOUT
+        )
         if self._cell.overflow == "wait":
             await self._room(message, trio.current_time() + timeout)
         self._cell.offer(message)
@@ -123,9 +154,11 @@ class Address:
     async def ask(self, payload: Any, *, timeout: float = ASK_TIMEOUT, sender: str = "") -> Any:
         """Give it ``payload`` and wait for the answer, at most ``timeout`` seconds.
 
-        The deadline of the message in hand counts where it is earlier.
+        The deadline of the message in hand counts where it is earlier. Where that time is up
+        already, nothing is sent.
 
         Raises:
+            TypeError, ValueError: ``timeout`` is no number of seconds.
             ActorStopped, MailboxFull: not accepted.
             NotHandled: it has no handler for that type.
             MessageTooLarge: it holds more bytes than the mailbox's ``max_size``.
@@ -134,6 +167,8 @@ class Address:
             RemoteError: its handler raised.
             AskCycle: it waits for the one who asks.
         """
+        if timeout is not ASK_TIMEOUT:
+            check_seconds(f"the timeout of an ask of {self.name}", timeout)
         return await self.request(
             "ask", payload, deadline=remaining(timeout, trio.current_time()), sender=sender
         )
@@ -177,12 +212,21 @@ class Address:
         )
         message.home = self._cell
         began = trio.current_time()
+        if deadline <= began:
+            await trio.lowlevel.checkpoint()  # a loop of these must let others run as well
+            raise AskTimeout(self.name, 0.0)
         if self._cell.overflow == "wait":
             await self._room(message, deadline)
             if chain:  # meanwhile others may have asked
                 refuse_to_close(self._cell, message.mode, sender, parent)
-        self._cell.offer(message)
         assert message.reply is not None
+        if kind != "ask" or not self._cell.answers_here(message):
+            self._cell.offer(message)
+        elif message.reply.filled:
+            pace.credit -= 1
+            if pace.credit < 0:
+                await pace.breathe()
+            return message.reply.take()
         # an ask from outside is in nobody's way
         look_at = math.inf if parent is None and start is None else began + FIRST_LOOK
         try:
@@ -220,3 +264,17 @@ class Address:
 
     def __repr__(self) -> str:
         return f"<Address {self.name}>"
+
+
+def sender_here() -> str:
+    """The name of the actor whose handler or ``initialize`` runs this; empty where none does."""
+    message = in_hand()
+    if message is not None:
+        return message.receiver
+    start = start_in_hand()
+    return "" if start is None else start.cell.name
+
+
+@bridged
+async def _breathe() -> None:
+    await pace.breathe()

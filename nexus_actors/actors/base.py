@@ -9,6 +9,7 @@ import attrs
 from nexus_actors.actors.address import Address
 from nexus_actors.actors.belongings import Belongings, Timer, Watch
 from nexus_actors.actors.children import Options, Plan
+from nexus_actors.actors.given import given_cell
 from nexus_actors.actors.groups import Group
 from nexus_actors.actors.handling import Handlers, handlers_of
 from nexus_actors.actors.links import Down, Exited
@@ -117,6 +118,7 @@ class Actor:
         class, for this one alone. Without a name it gets one.
 
         Raises:
+            TypeError: ``kind`` is no class of actors.
             ValueError: another child has the name.
             StartFailed: its ``__init__`` or ``initialize`` raised.
         """
@@ -135,7 +137,12 @@ class Actor:
         return await self._own.spawn_pool(kind, *args, size=size, route=route, name=name, **options)
 
     async def stop_child(self, child: Address) -> None:
-        """Stop a child for good and wait until it has ended."""
+        """Stop a child for good and wait until it has ended.
+
+        Raises:
+            TypeError: it is no address.
+            ValueError: it is another actor's child.
+        """
         await self._own.stop_child(child)
 
     def monitor(self, other: Address) -> Watch:
@@ -146,7 +153,8 @@ class Actor:
             TypeError: this class has no handler for Down.
         """
         if Down not in self._handlers:
-            raise TypeError(f"{type(self).__name__} monitors {other.name} and does not handle Down")
+            name = given_cell("monitor", other).name
+            raise TypeError(f"{type(self).__name__} monitors {name} and does not handle Down")
         return self._own.monitor(other)
 
     def link(self, other: Address) -> Watch:
@@ -192,6 +200,8 @@ class ActorBehaviour:
     def __init__(self, actor: Actor, belongings: Belongings) -> None:
         self._actor = actor
         self._belongings = belongings
+        self.methods: dict[type, Any] = {}
+        """See :class:`.Behaviour`."""
         actor._belongings = belongings
 
     async def start(self, nursery: Any) -> None:
@@ -199,11 +209,18 @@ class ActorBehaviour:
         self._belongings.open(nursery, lambda: vars(self._actor))
         await self._actor.initialize()
 
+    def method_for(self, payload: Any) -> Any:
+        """See :class:`.Behaviour`."""
+        name = self._actor._handlers.method_for(payload)
+        assert name is not None, "what is not handled is refused to its sender"
+        method = self.methods[payload.__class__] = getattr(self._actor, name)
+        return method
+
     async def handle(self, message: Message) -> Any:
         """Run the handler for the type of the payload."""
-        method = self._actor._handlers.method_for(message.payload)
-        assert method is not None, "what is not handled is refused to its sender"
-        result = getattr(self._actor, method)(message.payload)
+        name = self._actor._handlers.method_for(message.payload)
+        assert name is not None, "what is not handled is refused to its sender"
+        result = getattr(self._actor, name)(message.payload)
         return await result if hasattr(result, "__await__") else result
 
     async def drain(self) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from nexus_actors.actors.address import Address
-from nexus_actors.actors.children import Children
+from nexus_actors.actors.children import Children, check_own
+from nexus_actors.actors.given import check_seconds, given_cell, given_plan
 from nexus_actors.actors.links import NO_PROC, Down, Watch
 from nexus_actors.actors.message import Message
 from nexus_actors.actors.routing import Pool, Route
-from nexus_actors.errors import Unanswered
+from nexus_actors.errors import MailboxFull, Unanswered
 from supervisors import ExitReason
 
 if TYPE_CHECKING:
@@ -94,20 +95,22 @@ class Belongings:
 
     async def spawn(self, kind: Any, *args: Any, name: str, **options: Any) -> Address:
         """Start a child; see :meth:`.Actor.spawn`."""
-        plan = kind._plan(args, options)
+        plan = given_plan("spawn", kind, args, options)
         return await (await self._brood()).spawn(plan, name)
 
     async def spawn_pool(
         self, kind: Any, *args: Any, size: int, route: Route, name: str, **options: Any
     ) -> Pool:
         """Start a pool of children; see :meth:`.Actor.spawn_pool`."""
-        plan = kind._plan(args, options)
+        plan = given_plan("spawn_pool", kind, args, options)
         return await (await self._brood()).spawn_pool(plan, size=size, route=route, name=name)
 
     async def stop_child(self, child: Address) -> None:
         """Stop a child for good."""
+        cell = given_cell("stop_child", child)
+        check_own(self._cell.name, cell)
         if self._children is not None:
-            await self._children.stop(child)
+            await self._children.stop(cell)
 
     async def _brood(self) -> Children:
         async with self._first_child:
@@ -121,11 +124,12 @@ class Belongings:
 
     def monitor(self, other: Address) -> Watch:
         """See :meth:`.Actor.monitor`."""
+        given_cell("monitor", other)
         return self._watch(other, lambda reason: self._cell.notify(Down(other, reason)))
 
     def link(self, other: Address) -> Watch:
         """See :meth:`.Actor.link`."""
-        cell, own = other._cell, self._cell
+        cell, own = given_cell("link", other), self._cell
         mine = Watch(self.address, lambda reason: cell.exit_signal(self.address, reason))
         if cell.is_up:
             own.watch(mine)
@@ -172,12 +176,12 @@ class Belongings:
 
     def send_after(self, seconds: float, payload: Any) -> Timer:
         """See :meth:`.Actor.send_after`."""
+        check_seconds(f"{self._cell.name}: the time of send_after()", seconds, least=0)
         return self._timer(seconds, payload, math.inf)
 
     def every(self, seconds: float, payload: Any) -> Timer:
         """See :meth:`.Actor.every`."""
-        if not seconds > 0:
-            raise ValueError(f"every() wants more than 0 seconds, not {seconds!r}")
+        check_seconds(f"{self._cell.name}: the time of every()", seconds, above=0)
         return self._timer(seconds, payload, seconds)
 
     def _timer(self, first: float, payload: Any, period: float) -> Timer:
@@ -186,17 +190,32 @@ class Belongings:
         self.nursery.start_soon(self._tick, timer, first, payload, period)
         return timer
 
+    def _put(self, message: Message, *, again: bool) -> bool:
+        """Put a timer's message into the mailbox; False where it did not take it. Where no tick
+        comes ``again`` that tries anew, what a full one refuses goes to dead letters."""
+        try:
+            return self._cell.offer(message)
+        except MailboxFull:
+            if not again:
+                self._cell.lose(message, "mailbox full")
+        except Unanswered:
+            pass  # it ends, and its timers with it
+        return False
+
     async def _tick(self, timer: Timer, first: float, payload: Any, period: float) -> None:
         due, last = trio.current_time() + first, None
         with timer._scope:
             while True:
                 await trio.sleep_until(due)
                 if last is None or last.fate is not None:
-                    last = Message("timer", payload, handle_timeout=self._handle_timeout)
-                    try:
-                        self._cell.offer(last)
-                    except Unanswered:
-                        last = None  # refused, and counted; the next tick tries anew
+                    last = Message(
+                        "timer",
+                        payload,
+                        sender=self._cell.name,
+                        handle_timeout=self._handle_timeout,
+                    )
+                    if not self._put(last, again=period != math.inf):
+                        last = None  # the next tick tries anew
                 if period == math.inf:
                     return
                 # ticks that were missed are left out, the rhythm stays

@@ -131,8 +131,9 @@ class ActorCell:
         """Whether another actor has spawned it: then it is that one's affair."""
         self.inside: Callable[[], dict[str, Any]] = dict
         """The state of the present incarnation's object, by attribute."""
-        self.recent: deque[tuple[float, str, str, str]] = deque(maxlen=20)
-        """The messages that were begun last: when, kind, handler or type, sender."""
+        self.recent: deque[Any] = deque(maxlen=20)
+        """The messages that were begun last: when, kind, handler or type, sender; of one that lay
+        bare in the mailbox when, and the type."""
         self.behaviour: Behaviour | None = None
         """What the present incarnation does, from before its start to its end."""
         self.outfit: Callable[[Behaviour], None] | None = None
@@ -161,8 +162,9 @@ class ActorCell:
         retry = None if self.next_try is None else max(0.0, self.next_try - trio.current_time())
         return ActorStopped(self.name, self.state, retry)
 
-    def offer(self, message: Message) -> None:
-        """Put ``message`` into the mailbox or refuse it, at once.
+    def offer(self, message: Message) -> bool:
+        """Put ``message`` into the mailbox or refuse it, at once. False where it was accepted and
+        yet not taken: with ``overflow="drop_newest"`` it went to dead letters instead.
 
         Raises:
             ActorStopped: the actor is known but takes nothing now.
@@ -177,13 +179,32 @@ class ActorCell:
         if self.overflow != "refuse" and not message.system and self.mailbox.is_full:
             if self.overflow == "drop_oldest":
                 self._drop_oldest()
-            elif self.overflow == "drop_newest" and message.kind == "tell":
+            elif self.overflow == "drop_newest" and message.kind in ("tell", "timer"):
                 self.mailbox.refuse()
-                self.letters += 1
-                self.dead_letters.add(self.name, message, "mailbox full")
-                return
+                self.lose(message, "mailbox full")
+                return False
         self.mailbox.put(message)
         message.receiver = self.name
+        return True
+
+    def lose(self, message: Message, reason: str) -> None:
+        """Keep a message that was refused, and that nobody can send again, as a dead letter."""
+        self.letters += 1
+        self.dead_letters.add(self.name, message, reason)
+
+    def answers_here(self, message: Message) -> bool:
+        """Let the actor answer an ask now, in the task that asks, where it rests and its handler
+        never waits; else return False, and nothing has happened."""
+        mailbox = self.mailbox
+        return (
+            mailbox.taker is not None
+            and not mailbox.stands_in_queue
+            and not mailbox.queue
+            and mailbox.bare_room > 0
+            and not mailbox.urgent
+            and message.payload.__class__ in mailbox.kinds
+            and mailbox.taker.answer_here(message)
+        )
 
     def check(self, kind: Kind, payload: Any) -> None:
         """See whether it takes messages like ``payload``, room or not.
@@ -217,6 +238,20 @@ class ActorCell:
         self.behaviour = behaviour
         if self.outfit is not None:
             self.outfit(behaviour)
+        self._open_mailbox()
+
+    def dress(self, outfit: Callable[[Behaviour], None]) -> None:
+        """Call ``outfit`` with the behaviour there is, and with each that will be."""
+        self.outfit = outfit
+        if self.behaviour is not None:
+            self.equip(self.behaviour)
+
+    def _open_mailbox(self) -> None:
+        """Say what may be put into the mailbox as it is, past :meth:`offer`."""
+        known = None if self.handlers is None else self.handlers.known
+        if self.state not in _TAKES or self.max_size is not None or self.outfit is not None:
+            known = None
+        self.mailbox.open(known)
 
     def crash(self, error: BaseException) -> bool:
         """End the present incarnation with ``error``, now; False where none is up."""
@@ -235,7 +270,7 @@ class ActorCell:
         """It has ended, clean-up and all, or did not come up: whoever watches it is told, once."""
         self._control = self._doomed = self.behaviour = None
         self.mailbox.unstash()
-        self.mailbox.forget_system()  # the next incarnation watches nobody yet
+        self.mailbox.forget_incarnation()  # the next one watches nobody yet, and planned nothing
         watches, self._watches = self._watches, []
         for watch in watches:
             watch.on_end(reason)
@@ -274,8 +309,7 @@ class ActorCell:
 
     def pause(self, paused: bool) -> None:
         """Hand out only system messages from now on, or all of them again."""
-        self.mailbox.paused = paused
-        self.mailbox.wake()
+        self.mailbox.pause(paused)
 
     def _drop_oldest(self) -> None:
         message = self.mailbox.oldest()
@@ -294,6 +328,7 @@ class ActorCell:
             self.since = trio.current_time()
         self.state, self.reason, self.next_try = state, reason, next_try
         self._impatient = self._impatient and state == "waiting"
+        self._open_mailbox()
         self._changed.set()
         self._changed = trio.Event()
         if state in ("suspended", "failed", "stopping", "stopped"):
@@ -307,6 +342,11 @@ class ActorCell:
             self._impatient = True
             self.mailbox.turn_away_waiters()
             self._turn_away(final=False)
+
+    async def wait_stopped(self) -> None:
+        """Wait until it has stopped for good."""
+        while self.state != "stopped":
+            await self._changed.wait()
 
     async def wait_changed(self) -> None:
         """Wait for the next change of state."""

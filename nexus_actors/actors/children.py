@@ -13,11 +13,13 @@ import trio
 from nexus_actors.actors.actor import Limits
 from nexus_actors.actors.address import Address
 from nexus_actors.actors.cell import ActorCell
+from nexus_actors.actors.faults import has_cancelled
 from nexus_actors.actors.handling import Handlers
 from nexus_actors.actors.knots import refuse_to_spawn
 from nexus_actors.actors.mailbox import Overflow
 from nexus_actors.actors.message import in_hand
 from nexus_actors.actors.routing import Pool, Route, check_route
+from nexus_actors.actors.run_queue import RunQueue
 from nexus_actors.actors.starting import start_in_hand
 from nexus_actors.actors.waiting import held_up, needing
 from nexus_actors.errors import ActorStopped, NexusError
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from nexus_actors.actors.belongings import Belongings
     from nexus_actors.actors.kernel import Kernel
 
-__all__ = ["Children", "ChildrenGaveUp", "Options", "Plan"]
+__all__ = ["Children", "ChildrenGaveUp", "Options", "Plan", "check_own"]
 
 
 @attrs.frozen
@@ -67,6 +69,16 @@ class Plan:
     handlers: Handlers
     options: Options
     make: Callable[[Belongings], Any]
+
+
+def check_own(owner: str, cell: ActorCell) -> None:
+    """Raise ValueError where ``cell`` is, and was, no child of the actor called ``owner``."""
+    if cell.name.rpartition("/")[0] != owner:
+        whose = f"{owner} has" if owner else "the system has"
+        raise ValueError(
+            f"{whose} no child {cell.name}, and stops none but its own: ask the one that has "
+            "spawned it to stop it"
+        )
 
 
 class ChildrenGaveUp(NexusError):
@@ -94,11 +106,16 @@ class Children:
         )
         self._ref: SupervisorRef | None = None
         self._nursery: trio.Nursery
+        self._queue: RunQueue
+        """Where their handlers run."""
         self._cells: dict[str, ActorCell] = {}
         self._numbers = itertools.count(1)
         self._in_turn: list[ActorCell] = []
         """Those that are to be started, the one that is starting first."""
         self._closing = False
+        self._is_over = False
+        """Whether their supervisor has ended, and all of them with it; a handler of their owner's
+        may outlast that."""
         self._last_words = ""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -109,10 +126,15 @@ class Children:
         """
         try:
             async with trio.open_nursery() as self._nursery:
-                self._ref = await self._nursery.start(self._supervisor.run)
-                assert self._ref is not None
-                task_status.started()
-                await self._ref.wait()
+                self._queue = RunQueue(self._nursery)
+                try:
+                    self._ref = await self._nursery.start(self._supervisor.run)
+                    assert self._ref is not None
+                    task_status.started()
+                    await self._ref.wait()
+                finally:
+                    self._is_over = True
+                self._nursery.cancel_scope.cancel()  # what runs for nobody any more
         finally:
             for short in [*self._cells]:
                 self._forget(short)
@@ -143,18 +165,17 @@ class Children:
         limits = Limits(concurrency=options.concurrency)
 
         async def start(child: Child) -> None:
-            await self._kernel.live(child, cell, plan, limits)
+            await self._kernel.live(child, cell, plan, limits, self._queue)
 
         address = self._kernel.registry.register(cell)
-        short = cell.name.removeprefix(f"{self._owner}/")
+        short = self._short(cell)
         self._cells[short] = cell
         spec = ChildSpec(short, start, restart=options.restart, shutdown=options.shutdown)
         try:
             await self._start_in_turn(spec, cell)
         except trio.Cancelled:
             # its supervisor goes on with the start, and nobody would know of the child
-            cell.ending = True
-            self._nursery.start_soon(self._end, short, cell)
+            self._end_soon(cell)
             raise
         except (NoProc, SupervisorDied):
             self._forget(short)
@@ -190,26 +211,51 @@ class Children:
             await self._ref.start_child(spec)
 
     async def spawn_pool(self, plan: Plan, *, size: int, route: Route, name: str) -> Pool:
-        """Start ``size`` alike, ``name-1`` to ``name-size``, and return their pool.
+        """Start ``size`` alike, ``name-1`` to ``name-size``, and return their pool; where one of
+        them does not start, none of them stays.
 
         Raises as :meth:`spawn` does, and ValueError for a size or a route that is none.
         """
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise ValueError(f"a pool wants a size of at least 1, not {size!r}")
         check_route(route)
-        name = name or plan.kind.lower()
-        members = [await self.spawn(plan, f"{name}-{number}") for number in range(1, size + 1)]
+        members: list[Address] = []
+        try:
+            for number in range(1, size + 1):
+                # without a name they get free ones, as any other child
+                members.append(await self.spawn(plan, f"{name}-{number}" if name else ""))
+        except BaseException as error:
+            # nobody would have the addresses of those that are up
+            cells = [member._cell for member in members if self._has(member._cell)]
+            for cell in reversed(cells):
+                self._end_soon(cell)
+            if not has_cancelled(error):
+                for cell in cells:
+                    await cell.wait_stopped()
+            raise
         return Pool(members, route)
 
-    async def stop(self, address: Address) -> None:
-        """Stop one for good; at once where it is not one of these."""
-        assert self._ref is not None
-        short = address.name.removeprefix(f"{self._owner}/")
-        cell = self._cells.get(short)
-        if cell is None:
-            return
+    async def stop(self, cell: ActorCell) -> None:
+        """Stop one for good; at once where it has ended already.
+
+        Raises:
+            ValueError: it is, and was, none of these.
+        """
+        check_own(self._owner, cell)
+        if self._has(cell):
+            cell.ending = True
+            await self._end(self._short(cell), cell)
+
+    def _has(self, cell: ActorCell) -> bool:
+        return self._cells.get(self._short(cell)) is cell
+
+    def _short(self, cell: ActorCell) -> str:
+        return cell.name.removeprefix(f"{self._owner}/")
+
+    def _end_soon(self, cell: ActorCell) -> None:
         cell.ending = True
-        await self._end(short, cell)
+        if not self._is_over:
+            self._nursery.start_soon(self._end, self._short(cell), cell)
 
     async def _end(self, short: str, cell: ActorCell) -> None:
         assert self._ref is not None
@@ -234,7 +280,9 @@ class Children:
         return [Address(cell) for cell in self._cells.values()]
 
     def _cell_for(self, plan: Plan, name: str) -> ActorCell:
-        if name and ("/" in name or name != name.strip()):
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a child is a string, not {name!r}")
+        if "/" in name or name != name.strip():
             raise ValueError(f"{name!r} is no name of a child: it has a slash or blanks around it")
         while not name:
             candidate = f"{plan.kind.lower()}-{next(self._numbers)}"
@@ -252,6 +300,7 @@ class Children:
         )
         cell.handlers = plan.handlers
         cell.traps_exits = options.trap_exits
+        cell.restart = options.restart
         cell.is_child = bool(self._owner)
         return cell
 

@@ -6,11 +6,15 @@ from typing import Any
 
 import trio
 
-from nexus_actors.actors.address import Address
-from nexus_actors.actors.message import Message
+from nexus_actors import log
+from nexus_actors.actors.address import Address, sender_here
+from nexus_actors.actors.handling import NotHandled
+from nexus_actors.actors.message import TELL_TIMEOUT, Message
 from nexus_actors.errors import MessageTooLarge, Unanswered
 
 __all__ = ["Group", "Groups"]
+
+_logger = log.get_logger("nexus.groups")
 
 
 class Group:
@@ -26,16 +30,25 @@ class Group:
         return tuple(self._members.values())
 
     async def tell(self, payload: Any, *, sender: str = "") -> int:
-        """Give every member ``payload``; return how many mailboxes took it. Those that are full, do
-        not run, or take no message of its size are left out."""
+        """Give every member ``payload``; return how many mailboxes took it. Left out are those that
+        are full, do not run, take no message of its size, or do not handle its type: of these a
+        line in the log names the first."""
         await trio.lowlevel.checkpoint()
         taken = 0
+        sender = sender or sender_here()
+        deaf: list[NotHandled] = []
         for member in self.members:
             try:
-                member.offer(Message("tell", payload, sender=sender, handle_timeout=60.0))
+                taken += member.offer(
+                    Message("tell", payload, sender=sender, handle_timeout=TELL_TIMEOUT)
+                )
+            except NotHandled as refusal:
+                deaf.append(refusal)
             except (Unanswered, MessageTooLarge):
                 continue
-            taken += 1
+        if deaf:
+            more = f", nor do {len(deaf) - 1} more of its members" if len(deaf) > 1 else ""
+            _logger.warning(f"left out of what the group {self.name} was told: {deaf[0]}{more}")
         return taken
 
     def add(self, address: Address) -> None:

@@ -63,6 +63,8 @@ class Handlers:
         self._words = words
         self._found: dict[type, str | None] = {}
         """What was looked up already, for types that are handled by way of a base class too."""
+        self.known: dict[type, str] = {}
+        """Types that were looked up and are handled, each with its method."""
         self.types = tuple(table)
 
     def method_for(self, payload: object) -> str | None:
@@ -73,6 +75,8 @@ class Handlers:
         except KeyError:
             found = next((self._table[base] for base in kind.__mro__ if base in self._table), None)
             self._found[kind] = found
+            if found is not None:
+                self.known[kind] = found
             return found
 
     def __str__(self) -> str:

@@ -272,7 +272,7 @@ def _needs_of_message(message: Message) -> tuple[Iterable[Hashable], bool]:
 def _is_seen_to_go_on(message: Message) -> bool:
     """Whether the handler of ``message``, which is in hand, waits for no answer."""
     scope, task = message.scope, message.task
-    if scope is None or task is None or message.stashed or scope.cancel_called:
+    if task is None or message.stashed or (scope is not None and scope.cancel_called):
         return True
     return task is not trio.lowlevel.current_task() and awaited(task) is None
 

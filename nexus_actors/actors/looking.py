@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -74,8 +74,14 @@ def look_into(cell: ActorCell) -> Look:
         attributes={
             name: _shown(value) for name, value in cell.inside().items() if not name.startswith("_")
         },
-        recent=tuple(Begun(now - at, *rest) for at, *rest in cell.recent),
+        recent=tuple(_begun(now, *entry) for entry in cell.recent),
     )
+
+
+def _begun(now: float, at: float, kind: Any, about: str = "", sender: str = "") -> Begun:
+    if isinstance(kind, type):
+        return Begun(now - at, "tell", kind.__name__, "")
+    return Begun(now - at, kind, about, sender)
 
 
 def _shown(value: object) -> str:

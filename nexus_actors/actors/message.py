@@ -10,6 +10,7 @@ import contextvars
 import itertools
 import math
 from collections.abc import Callable
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import trio
@@ -20,8 +21,22 @@ if TYPE_CHECKING:
     from nexus_actors.actors.cell import ActorCell
     from nexus_actors.actors.dead_letters import DeadLetter
     from nexus_actors.actors.reply import ReplySlot
+    from nexus_actors.actors.taking import Taker
 
-__all__ = ["Fate", "Kind", "Message", "Mode", "current_message", "in_hand", "remaining"]
+__all__ = [
+    "TELL_TIMEOUT",
+    "Fate",
+    "Hand",
+    "Kind",
+    "Message",
+    "Mode",
+    "current_message",
+    "in_hand",
+    "remaining",
+]
+
+TELL_TIMEOUT = 60.0
+"""Seconds the handler of something that was told may take."""
 
 Kind = Literal["http", "ask", "call", "event", "tell", "timer"]
 """What a message is; with it goes whether somebody waits for the answer (http, ask, call)."""
@@ -29,7 +44,7 @@ Kind = Literal["http", "ask", "call", "event", "tell", "timer"]
 Fate = Literal["handled", "faulted", "dead-lettered", "abandoned"]
 """How an accepted message ended: *handled* to its end; *faulted*, its caller got the fault;
 *dead-lettered*, nobody waits, kept to be looked at; *abandoned*, its caller gave up first, or the
-incarnation that it was to tell of the end of another has ended itself."""
+incarnation that it was for has ended: a timer's, or the news of another's end."""
 
 Mode = Literal["alone", "normal", "reader"]
 """What a message shares its actor with: nothing, up to ``concurrency`` others, or other readers."""
@@ -48,6 +63,7 @@ class Message:
     __slots__ = (
         "accepted_at",
         "background",
+        "began",
         "begun",
         "cancelled_at",
         "cancelled_by",
@@ -120,6 +136,8 @@ class Message:
         """When a mailbox took it (Trio's clock)."""
         self.taken = False
         """Whether an actor has it in hand; written by the mailbox alone."""
+        self.began = math.inf
+        """When that was (Trio's clock)."""
         self.begun = False
         """Whether its handler was called. Taken and not begun, it can go back into the queue."""
         self.fate: Fate | None = None
@@ -143,6 +161,11 @@ class Message:
             self.scope.cancel()
 
     @property
+    def limit(self) -> float:
+        """When its handler must have ended (Trio's clock); once that was called."""
+        return min(self.deadline, self.began + self.handle_timeout)
+
+    @property
     def about(self) -> str:
         """What it carries, in a word: ``order.paid``, ``GET /orders/{id}``, ``total()``."""
         about = getattr(self.payload, "about", None)
@@ -162,7 +185,34 @@ class Message:
         return f"<{self.kind} message {self.number}{to}>"
 
 
-current_message: contextvars.ContextVar[Message | None] = contextvars.ContextVar(
+class Hand:
+    """What a task that runs the handlers of actors, one after the other, has in hand."""
+
+    __slots__ = (
+        "log_token", "message", "scope", "spent", "taker", "task", "waited", "was_cut", "where",
+    )  # fmt: skip
+
+    def __init__(self, task: trio.lowlevel.Task) -> None:
+        self.task = task
+        self.taker: Taker
+        """Whose handler it is, or was last."""
+        self.message: Message | None = None
+        """What it handles, where that is known as a message."""
+        self.scope: trio.CancelScope
+        """Around all that it does; its deadline is that of the handler that waits."""
+        self.spent = False
+        """Whether the scope was cancelled, and another must be entered."""
+        self.waited = False
+        """Whether the handler has waited: the turn it was begun in is over."""
+        self.was_cut = False
+        """Whether the scope's cancellation was raised in the handler."""
+        self.where: TracebackType | None = None
+        """Where the handler was then."""
+        self.log_token: Any = None
+        """What undoes the binding of its message's request id to the log."""
+
+
+current_message: contextvars.ContextVar[Message | Hand | None] = contextvars.ContextVar(
     "nexus_current_message", default=None
 )
 """The message whose handler runs in this context. Tasks started by a handler inherit it, so look at
@@ -176,7 +226,8 @@ def in_hand() -> Message | None:
     An asyncio task that a handler began works for its message as long as that is in hand: whether
     it will be awaited, nobody knows (what waits for an ask, :func:`.waits_for` tells more exactly).
     """
-    message = current_message.get()
+    holds = current_message.get()
+    message = _in_hand_of(holds) if isinstance(holds, Hand) else holds
     if message is None or message.fate is not None:
         return None
     if message.task is None:
@@ -192,6 +243,18 @@ def in_hand() -> Message | None:
             return None
         task = None if nursery is None else nursery.parent_task
     return message if task is not None or in_asyncio() else None
+
+
+def _in_hand_of(hand: Hand) -> Message | None:
+    """What ``hand`` holds for the code that calls this: something only where that is its handler's,
+    for the context may have been inherited, and the hand holds another message by now."""
+    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+    while task is not None and task is not hand.task:
+        nursery = task.parent_nursery
+        if nursery is None or nursery is hand.taker.nursery:
+            return None
+        task = nursery.parent_task
+    return None if task is None else hand.taker.look(hand)
 
 
 def remaining(timeout: float, now: float) -> float:

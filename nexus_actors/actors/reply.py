@@ -61,6 +61,10 @@ class ReplySlot:
                     raise TimeoutError
         else:
             await trio.lowlevel.checkpoint()
+        return self.take()
+
+    def take(self) -> Any:
+        """The answer, which is there: return it or raise it."""
         self._read = True
         if self._error is not None:
             raise self._error

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
 from nexus_actors.actors.address import ASK_TIMEOUT, Address
+from nexus_actors.errors import NexusError
 
 __all__ = ["Pool", "Route", "check_route"]
 
@@ -50,7 +51,7 @@ class Pool:
     def member_for(self, payload: Any) -> Address:
         """The member whose turn it is, or that has the key of ``payload``."""
         if callable(self._route):
-            key = self._route(payload)
+            key = self._key(payload)
             number = key if isinstance(key, int) else zlib.crc32(repr(key).encode())
             return self.members[number % len(self.members)]
         # from the one whose turn it is: equals take turns
@@ -60,3 +61,14 @@ class Pool:
         if self._route == "round_robin":
             return running[0]
         return min(running, key=lambda member: member.load)
+
+    def _key(self, payload: Any) -> Hashable:
+        assert callable(self._route)
+        try:
+            return self._route(payload)
+        except Exception as error:
+            first = self.members[0].name
+            raise NexusError(
+                f"the route of the pool of {first} made no key of a {type(payload).__name__}, and "
+                f"nothing was sent: {type(error).__name__}: {error}"
+            ) from error

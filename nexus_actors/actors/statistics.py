@@ -58,11 +58,13 @@ class ActorStatistics:
 
 def statistics_of(cell: ActorCell) -> ActorStatistics:
     """The numbers of the actor in ``cell`` as they stand."""
+    numbers = attrs.asdict(cell.work)
+    numbers["begun"] += cell.mailbox.bare_handled
     return ActorStatistics(
         mailbox=cell.mailbox.statistics(),
         restarts=max(0, cell.incarnation - 1),
         crashes=cell.crashes,
         faults=cell.faults,
         sessions=cell.sessions,
-        **attrs.asdict(cell.work),
+        **numbers,
     )

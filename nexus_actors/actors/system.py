@@ -12,6 +12,7 @@ from nexus_actors.actors.address import Address
 from nexus_actors.actors.base import Actor
 from nexus_actors.actors.children import Children
 from nexus_actors.actors.dead_letters import DeadLetters
+from nexus_actors.actors.given import given_cell, given_plan
 from nexus_actors.actors.groups import Group
 from nexus_actors.actors.kernel import Kernel
 from nexus_actors.actors.routing import Pool, Route
@@ -29,12 +30,26 @@ class ActorSystem:
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """What nobody will handle."""
+        """What nobody will handle: its ``list()``, ``get(number)`` and ``discard(number)``."""
         return self._kernel.dead_letters
+
+    def retry(self, number: int, *, force: bool = False) -> None:
+        """Send the message of a dead letter again, as a new one, to the actor that now has the
+        name. The letter leaves the list once that took it, else it stays.
+
+        ``force`` sends also a letter that is quarantined: it crashed its actor twice.
+
+        Raises:
+            NoSuchLetter: no letter has that number.
+            NotRetried: its caller has gone, it is quarantined, or what it carried was not kept.
+            NoSuchActor, ActorStopped, MailboxFull: it was not accepted.
+            NotHandled, MessageTooLarge: nor was this.
+        """
+        self._kernel.dead_letters.retry(number, self._kernel.registry.cell, force=force)
 
     async def spawn(self, kind: type[Actor], *args: Any, name: str = "", **options: Any) -> Address:
         """Start an actor and return its address; as :meth:`.Actor.spawn` for its children."""
-        return await self._children.spawn(kind._plan(args, options), name)
+        return await self._children.spawn(given_plan("spawn", kind, args, options), name)
 
     async def spawn_pool(
         self,
@@ -47,12 +62,16 @@ class ActorSystem:
     ) -> Pool:
         """Start ``size`` alike and return the pool; as :meth:`.Actor.spawn_pool`."""
         return await self._children.spawn_pool(
-            kind._plan(args, options), size=size, route=route, name=name
+            given_plan("spawn_pool", kind, args, options), size=size, route=route, name=name
         )
 
     async def stop(self, address: Address) -> None:
-        """Stop one of the outermost actors for good and wait until it has ended."""
-        await self._children.stop(address)
+        """Stop one of the outermost actors for good and wait until it has ended.
+
+        Raises:
+            ValueError: it is another actor's child.
+        """
+        await self._children.stop(given_cell("stop", address))
 
     def address(self, name: str) -> Address:
         """The address of the actor of that name: ``counter``, or ``counter/worker-1``.

@@ -23,7 +23,7 @@ from typing import Any
 import asyncpg
 import trio
 
-from nexus_actors.actors.bridge import bridged
+from nexus_actors.actors.bridge import bridged, in_asyncio
 from nexus_actors.database.errors import StatementTimeout
 from nexus_actors.database.pool import Job, Kind
 from nexus_actors.database.statements import lifts_read_only, shorten
@@ -107,24 +107,30 @@ class DatabaseAdapter:
             raise TypeError(f"a statement is a str, not {type(sql).__name__}")
         if not self._can_write and lifts_read_only(sql):
             raise self._denied(sql)
+        job = Job(kind, sql, args)
         # Whose transaction it is must be asked here: the bridge has a Trio task of its own.
-        return await self._run(Job(kind, sql, args), innermost(self._engine), timeout)
+        transaction = innermost(self._engine)
+        if in_asyncio():
+            return await self._bridged(job, transaction, timeout)
+        return await self._run(job, transaction, timeout)
 
     @bridged
-    async def _run(self, job: Job, transaction: Transaction | None, timeout: float | None) -> Any:
-        if timeout is None:
-            return await self._work(job, transaction)
-        with trio.move_on_after(timeout):
-            return await self._work(job, transaction)
-        late = StatementTimeout(f"no end within {timeout:.3g} s, cancelled: {shorten(job.sql)}")
-        late.statement = shorten(job.sql)
-        raise late
+    async def _bridged(
+        self, job: Job, transaction: Transaction | None, timeout: float | None
+    ) -> Any:
+        return await self._run(job, transaction, timeout)
 
-    async def _work(self, job: Job, transaction: Transaction | None) -> Any:
+    async def _run(self, job: Job, transaction: Transaction | None, timeout: float | None) -> Any:
+        if timeout is not None:
+            with trio.move_on_after(timeout):
+                return await self._run(job, transaction, None)
+            late = StatementTimeout(f"no end within {timeout:.3g} s, cancelled: {shorten(job.sql)}")
+            late.statement = shorten(job.sql)
+            raise late
         try:
             if transaction is not None:
                 return await transaction.perform(job)
-            return await self._engine.call(self._engine.pool.perform, job)
+            return await self._engine.perform(job)
         except asyncpg.ReadOnlySQLTransactionError:
             if self._can_write:  # it was the block's own read_only=True
                 raise

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Literal, Protocol
 
 import asyncpg
@@ -22,10 +22,10 @@ import trio
 from nexus_actors.database.adapter import DatabaseAdapter
 from nexus_actors.database.embedded import EmbeddedFailed, EmbeddedServer
 from nexus_actors.database.engine import PluginEngine
+from nexus_actors.database.lines import Lines
 from nexus_actors.database.pool import Pool, PoolStatistics
 from nexus_actors.database.settings import Settings, no_connection, shown
 from nexus_actors.database.statements import schema_name
-from nexus_actors.database.thread import AsyncioThread
 from nexus_actors.errors import DatabaseUnavailable
 
 __all__ = ["Database", "DatabaseStatistics", "State"]
@@ -81,7 +81,7 @@ class Database:
         self._has_answered = False
         self._dsn = self.settings.dsn
         self._server: EmbeddedServer | None = None
-        self.thread = AsyncioThread()
+        self.lines = Lines()
         self._engines: dict[tuple[str, bool], PluginEngine] = {}
         self._stopping = False
 
@@ -113,13 +113,13 @@ class Database:
             if self.settings.dsn is None
             else f"connecting to {shown(self.settings.dsn)}"
         )
-        self.thread = AsyncioThread()
+        self.lines = Lines()
         for engine in self._engines.values():
             engine.pool = self._pool_for(engine)
         block_error: BaseException | None = None
         try:
-            async with trio.open_nursery() as threads:
-                await threads.start(self.thread.run)
+            async with trio.open_nursery() as lines:
+                await lines.start(self.lines.run)
                 try:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._watch)
@@ -133,7 +133,7 @@ class Database:
                     self._lost("the node is stopping", pause=5.0)
                     with trio.CancelScope(shield=True):
                         await self._close_pools()
-                    threads.cancel_scope.cancel()
+                    lines.cancel_scope.cancel()
         finally:
             if self._server is not None:
                 with trio.CancelScope(shield=True):
@@ -307,8 +307,8 @@ class Database:
     async def _probe(self) -> tuple[bool, str | None]:
         """Ask on a new connection. Whether it said anything, and what is wrong (None: nothing)."""
         try:
-            return await self.thread.call(self._ask)
-        except DatabaseUnavailable as error:  # the thread is stopping
+            return await self.lines.call(self._ask)
+        except DatabaseUnavailable as error:  # the loop is stopping
             return False, str(error)
 
     async def _ask(self) -> tuple[bool, str | None]:
@@ -349,16 +349,12 @@ class Database:
         raise DatabaseUnavailable(self._reason, retry_after=wait)
 
     def _pool_for(self, engine: PluginEngine) -> Pool:
-        return Pool(engine.connect, self.settings.pool_max, self.settings.pool_idle)
+        return Pool(self.lines, engine.connect, self.settings.pool_max, self.settings.pool_idle)
 
     async def _close_pools(self) -> None:
         async with trio.open_nursery() as nursery:
             for engine in self._engines.values():
-                nursery.start_soon(self._close, engine.pool)
-
-    async def _close(self, pool: Pool) -> None:
-        with suppress(DatabaseUnavailable):  # the thread has ended by itself, and they with it
-            await self.thread.call(pool.close, 1.0)
+                nursery.start_soon(engine.pool.close, 1.0)
 
 
 def _is_an_answer(words: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import asyncpg
@@ -10,9 +11,9 @@ import asyncpg
 from nexus_actors.database.adapter import Record
 from nexus_actors.database.codecs import decode_json, decode_jsonb, encode_json, encode_jsonb
 from nexus_actors.database.errors import DatabaseError, is_connection_lost, unavailable
-from nexus_actors.database.pool import Connection, Pool
+from nexus_actors.database.lines import Line, Lines
+from nexus_actors.database.pool import Job, Pool
 from nexus_actors.database.settings import Settings, no_connection
-from nexus_actors.database.thread import AsyncioThread
 from nexus_actors.errors import DatabaseUnavailable
 
 __all__ = ["Place", "PluginEngine"]
@@ -22,7 +23,7 @@ class Place(Protocol):
     """What is asked of :class:`~nexus_actors.database.database.Database`."""
 
     settings: Settings
-    thread: AsyncioThread
+    lines: Lines
 
     @property
     def dsn(self) -> str | None: ...
@@ -45,6 +46,16 @@ class PluginEngine:
         self._can_write = can_write
         self._database = database
 
+    async def perform(self, job: Job) -> Any:
+        database = self._database
+        if not database.is_ready:
+            await database.available()
+        try:
+            return await self.pool.perform(job)
+        except DatabaseUnavailable:
+            database.suspect()
+            raise
+
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         if not self._database.is_ready:
             await self._database.available()
@@ -52,16 +63,17 @@ class PluginEngine:
 
     async def call_at_once(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
-            return await self._database.thread.call(function, *args)
+            return await function(*args)
         except DatabaseUnavailable:
             self._database.suspect()
             raise
 
     def post(self, function: Callable[[], Any]) -> None:
-        self._database.thread.post(function)
+        with suppress(DatabaseUnavailable):  # the loop has ended, and all connections with it
+            self._database.lines.post(function)
 
-    async def connect(self) -> Connection[Any]:
-        """A new connection, in the plugin's schema. Runs in the thread."""
+    async def connect(self) -> Line:
+        """A new connection, in the plugin's schema. asyncio's: it runs on the loop."""
         settings = {"application_name": f"nexus {self.plugin}", "search_path": f'"{self.schema}"'}
         if not self._can_write:
             settings["default_transaction_read_only"] = "on"
@@ -69,12 +81,14 @@ class PluginEngine:
         dsn = database.dsn
         assert dsn is not None, "available() returned before PostgreSQL had an address"
         try:
-            connection = await asyncpg.connect(
+            connection: Line = await asyncpg.connect(
                 dsn,
                 timeout=database.settings.connect_timeout,
                 statement_cache_size=database.settings.statement_cache_size,
+                max_cached_statement_lifetime=0,  # else a timer for each; the oldest make room
                 server_settings=settings,
                 record_class=Record,
+                connection_class=Line,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, the plugin is not to blame
             raise DatabaseUnavailable(no_connection(error, dsn)) from None
@@ -96,7 +110,7 @@ class PluginEngine:
             raise
         return connection
 
-    async def _make_schema(self, connection: Connection[Any]) -> None:
+    async def _make_schema(self, connection: Line) -> None:
         if await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", f'"{self.schema}"'):
             return
         # READ WRITE: also on the connections of a plugin that may only read
@@ -109,7 +123,7 @@ class PluginEngine:
             await connection.execute("COMMIT")
 
 
-async def _speak_json(connection: Connection[Any]) -> None:
+async def _speak_json(connection: Line) -> None:
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", format="binary", encoder=encode_jsonb, decoder=decode_jsonb
     )

@@ -54,18 +54,21 @@ Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 
 
 class Engine(Protocol):
-    """What a transaction needs of the database: the plugin's pool, and a way into the thread."""
+    """What a transaction needs of the database: the plugin's pool, and a way to it."""
 
     pool: Pool
 
+    async def perform(self, job: Job) -> Any:
+        """Run a statement on a connection of its own, as :meth:`call` would."""
+
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run it in the database's thread; when PostgreSQL is away, wait a little, then raise."""
+        """Await it; when PostgreSQL is away, wait a little, then raise."""
 
     async def call_at_once(self, function: Callable[..., Any], *args: Any) -> Any:
         """The same without looking first whether PostgreSQL is there: to end what has begun."""
 
     def post(self, function: Callable[[], Any]) -> None:
-        """Run it in the thread some time; nobody waits."""
+        """Await it some time; nobody waits."""
 
 
 _current: ContextVar[Transaction | None] = ContextVar("nexus_transaction", default=None)

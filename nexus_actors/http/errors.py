@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 
-from nexus_actors.errors import DatabaseUnavailable, Fault, HTTPError, Invalid, Unanswered
+from nexus_actors.errors import Fault, HTTPError, Invalid, Unanswered
 from nexus_actors.http.response import Response
 from nexus_actors.words import counted
 
@@ -87,7 +87,7 @@ def response_for_exception(
     error                     answer
     ========================= ======================================================
     ``HTTPError``             its status, detail and headers
-    ``Unanswered`` and below  its status, its words, ``Retry-After`` in whole seconds
+    ``Unanswered`` and below  its status, its words for clients, ``Retry-After`` in seconds
     ``Invalid``               422 with all faults, each with its path
     anything else             500 that names the request id under which the log has it
     ========================= ======================================================
@@ -104,12 +104,9 @@ def response_for_exception(
         headers = {}
         if error.retry_after is not None and math.isfinite(error.retry_after):
             headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-        # why the database is away names sockets, users and hosts: that is for the log
-        detail = (
-            "the database is not available just now"
-            if isinstance(error, DatabaseUnavailable)
-            else str(error)
-        )
+        detail = error.for_clients
+        if detail != str(error):  # the rest is where the request id leads
+            detail += _in_log(request_id)
         return problem(
             error.status, detail, headers=headers, request_id=request_id, instance=instance
         )
@@ -121,7 +118,13 @@ def response_for_exception(
             request_id=request_id,
             instance=instance,
         )
-    where = f"; the log has it under request id {request_id}" if request_id else ""
     return problem(
-        500, f"the plugin failed while answering{where}", request_id=request_id, instance=instance
+        500,
+        f"the plugin failed while answering{_in_log(request_id)}",
+        request_id=request_id,
+        instance=instance,
     )
+
+
+def _in_log(request_id: str) -> str:
+    return f"; the log has it under request id {request_id}" if request_id else ""

@@ -190,7 +190,9 @@ def _route(
         on_disconnect,
         'use "cancel" or "finish"',
     )
-    check(timeout is None or timeout > 0, "timeout", timeout, "use seconds above 0")
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    good = timeout is None or (is_number and timeout > 0)
+    check(good, "timeout", timeout, "use seconds above 0")
     check(max_body is None or max_body >= 0, "max_body", max_body, "use bytes, 0 or more")
     check(200 <= status <= 299, "status", status, "use 200 to 299, others go with the reply")
     check(not (alone and together), "together", together, "alone=True says the opposite")

@@ -183,10 +183,9 @@ def _close_words(error: Exception) -> tuple[int, str]:
     """Code and reason for an error that left the handler of an open websocket."""
     if isinstance(error, HTTPError):
         code, reason = 1008, error.detail
-    elif isinstance(error, (ActorRestarted, ActorStopped)):
-        code, reason = 1012, str(error)
     elif isinstance(error, Unanswered):
-        code, reason = 1013, str(error)
+        code = 1012 if isinstance(error, (ActorRestarted, ActorStopped)) else 1013
+        reason = error.for_clients
     else:
         code, reason = 1011, "the handler failed"
     return code, reason.encode()[:_LONGEST_REASON].decode("utf-8", "ignore")

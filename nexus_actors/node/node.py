@@ -25,7 +25,6 @@ import trio
 
 from nexus_actors import log
 from nexus_actors.actors import ActorCell, Address, DeadLetters, Kernel, Proxy, Registry
-from nexus_actors.actors.groups import Groups
 from nexus_actors.actors.proxy import ANY_METHOD
 from nexus_actors.config import Settings
 from nexus_actors.database import Database, DatabaseAdapter
@@ -100,7 +99,6 @@ class Node:
         self.phase: Phase = "starting"
         self.registry = Registry()
         self.dead_letters = DeadLetters(settings.node.dead_letters, settings.node.dead_letters_size)
-        self.groups = Groups()
         self.bus = EventBus(self._bury_event)
         self.router = Router()
         self.frontend = FrontEnd(self.router, settings.http, on_request=_log_request)
@@ -375,7 +373,8 @@ class Node:
             cell,
             self._builder_for(plugin, parts.adapter),
             self._needs_of(plugin),
-            Kernel(self.registry, self.dead_letters, self.groups),
+            # groups of its own: what is told to one is not copied, and so stays among its actors
+            Kernel(self.registry, self.dead_letters),
             self._rng,
             self.settings.node.initialize_timeout,
             self.settings.node.handler_timeout,

@@ -30,10 +30,11 @@ import trio
 
 from nexus_actors import log
 from nexus_actors.actors.message import in_hand
+from nexus_actors.actors.owner import Owner, StallInterrupt, owner_of_this
 from nexus_actors.config.settings import NodeSettings
 from nexus_actors.node.alarm import Alarm, Cry, make_alarm, make_cry
 from nexus_actors.node.interrupt import Interrupter, Stack, being_debugged, read_stack
-from nexus_actors.plugin.stalls import Owner, StallInterrupt, importing_now, owner_here
+from nexus_actors.plugin.stalls import importing_now
 
 __all__ = ["Watchdog", "guarding"]
 
@@ -326,6 +327,7 @@ class Watchdog:
         turn = self._turn()
         if frame is None or turn is None:
             return
+        owner = owner_of_this()
         if being_debugged() and not self._interrupter.is_armed:
             return  # a debugger has come since
         now = time.monotonic()
@@ -334,7 +336,9 @@ class Watchdog:
             self._interrupter.disarm()
             # the first turn seen has most likely lasted since the beat was sent
             since = now if stall is not None or importing_now() else self._posted
-            self._stall = stall = _Stall(turn, since, owner_here.get(), since + self._limit)
+            self._stall = stall = _Stall(turn, since, owner, since + self._limit)
+        elif _is_childs(owner) or (owner is not None and _is_childs(stall.owner)):
+            stall.owner = owner  # a turn of a task is that of several actors, one after the other
         held = now - stall.since
         if held >= self._warn and not stall.named:
             stall.named = True
@@ -361,20 +365,24 @@ class Watchdog:
         return (task, getattr(task, "_schedule_points", 0))
 
     def _name(self, stall: _Stall, stack: Stack, held: float) -> None:
-        self._say(_plugin_of(stall, stack), f"has held the loop for {held:.1f} s: {_doing(stack)}")
+        self._say(
+            _plugin_of(stall, stack),
+            f"has held the loop for {held:.1f} s: {_doing(stack)}",
+            name=_name_of(stall),
+        )
 
     def _strike(self, stall: _Stall, stack: Stack, held: float) -> None:
         owner = stall.owner
         what = f"has held the loop for {held:.1f} s: {_doing(stack)}"
-        plugin = _plugin_of(stall, stack)
+        plugin, name = _plugin_of(stall, stack), _name_of(stall)
         if owner is None or not stack.frames:
             why = "it is no plugin's" if owner is None else "no line of the plugin's own runs"
-            self._say(plugin, f"{what}; it is not interrupted: {why}", error=True)
+            self._say(plugin, f"{what}; it is not interrupted: {why}", error=True, name=name)
             return
         owner.interrupts += 1
         self._struck[owner] = time.monotonic()
         times = f", for the {_ordinal(owner.interrupts)} time" if owner.interrupts > 1 else ""
-        self._say(plugin, f"{what}; it is interrupted{times}", error=True)
+        self._say(plugin, f"{what}; it is interrupted{times}", error=True, name=name)
         tasks = _tasks_begun()
         many = f", and {tasks:,} tasks wait to run" if tasks * TASK > self._again / 10 else ""
         error = StallInterrupt(f"it held the loop for {held:.1f} s{many}")
@@ -382,13 +390,16 @@ class Watchdog:
 
     # -- speaking --------------------------------------------------------------------------------
 
-    def _say(self, plugin: str | None, words: str, *, error: bool = False) -> None:
-        """Log from a thread of its own: whoever is interrupted may have the log's lock."""
+    def _say(
+        self, plugin: str | None, words: str, *, error: bool = False, name: str | None = None
+    ) -> None:
+        """Log from a thread of its own: whoever is interrupted may have the log's lock. ``name`` is
+        that of a child actor of ``plugin``."""
 
         def tell() -> None:
             logger = _logger if plugin is None else log.plugin_logger(plugin)
             level = logging.ERROR if error else logging.WARNING
-            logger.log(level, f"{plugin or 'the node'} {words}")
+            logger.log(level, f"{name or plugin or 'the node'} {words}")
 
         self._reports.put(tell)
 
@@ -412,6 +423,16 @@ def _tasks_begun() -> int:
 
 def _plugin_of(stall: _Stall, stack: Stack) -> str | None:
     return stack.plugin if stall.owner is None else stall.owner.plugin
+
+
+def _is_childs(owner: Owner | None) -> bool:
+    return owner is not None and owner.above is not None
+
+
+def _name_of(stall: _Stall) -> str | None:
+    """The name of the child actor that it is."""
+    owner = stall.owner
+    return owner.name if owner is not None and owner.above is not None else None
 
 
 def _doing(stack: Stack) -> str:

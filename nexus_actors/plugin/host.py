@@ -145,6 +145,12 @@ class PluginHost:
         self._owner = owner
         self._sessions = Sessions(cell, compartment, max_sessions)
         self._belongings = belongings
+        self.methods: dict[type, Any] = {}
+        """See :class:`nexus_actors.actors.Behaviour`: nothing for a plugin lies bare."""
+
+    def method_for(self, payload: Any) -> Any:
+        """See :class:`nexus_actors.actors.Behaviour`."""
+        raise TypeError(f"{self._plugin.name} was sent {with_article(type(payload).__name__)} bare")
 
     async def start(self, nursery: trio.Nursery) -> None:
         """Run ``initialize``."""

@@ -1,16 +1,13 @@
-"""Whose code is running: what the watchdog asks when something holds the event loop.
-
-Wherever the node lets a plugin's code run - its import, ``__init__``, handlers, services, node
-middleware, background tasks - it says so in this context. Contexts are inherited by tasks and
-callbacks, so the answer is right for whatever that code begins, under Trio and under asyncio.
-"""
+"""What the watchdog asks when something holds the event loop: whose code runs (see
+:mod:`nexus_actors.actors.owner`), or what is being imported."""
 
 from __future__ import annotations
 
-import contextvars
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+from nexus_actors.actors.owner import STUBBORN, Owner, StallInterrupt, owned_by, owner_here
 
 __all__ = [
     "STUBBORN",
@@ -23,62 +20,6 @@ __all__ = [
     "owner_here",
     "stall_in",
 ]
-
-STUBBORN = 3
-"""Interrupts after which an incarnation that is still there is not merely restarted."""
-
-
-class StallInterrupt(BaseException):
-    """Raised by the node in code that has held the event loop for longer than ``stall_limit``.
-
-    Not an ``Exception``, so that ``except Exception`` does not keep it. Let it pass: the plugin is
-    restarted.
-    """
-
-
-class Owner:
-    """Whom a task belongs to: one incarnation of the plugin, or one of a service.
-
-    ``crash`` is called with the exception of a task that died unseen.
-    """
-
-    def __init__(
-        self, name: str, crash: Callable[[BaseException], None], *, plugin: str = ""
-    ) -> None:
-        self.name = name
-        self.crash = crash
-        self.plugin = plugin or name
-        """The plugin it is part of; the same where it is the plugin itself."""
-        self.ended = False
-        """Set when its incarnation is over, clean-up apart: what dies now crashes nobody."""
-        self.interrupts = 0
-        """How often its code was interrupted because it held the loop; the first should do."""
-
-    @property
-    def is_stubborn(self) -> bool:
-        """Whether it was interrupted so often that a restart would be no help."""
-        return self.interrupts >= STUBBORN
-
-    @property
-    def words(self) -> str:
-        """Its name for people: ``shop``, ``Rates of shop``."""
-        return self.name if self.name == self.plugin else f"{self.name} of {self.plugin}"
-
-
-owner_here: contextvars.ContextVar[Owner | None] = contextvars.ContextVar(
-    "nexus_owner", default=None
-)
-"""Whose code runs in this context; copied into every task and callback by whoever starts it."""
-
-
-@contextmanager
-def owned_by(owner: Owner) -> Iterator[None]:
-    """While it is open, code in this context is ``owner``'s."""
-    token = owner_here.set(owner)
-    try:
-        yield
-    finally:
-        owner_here.reset(token)
 
 
 class Importing:

@@ -198,7 +198,7 @@ class TestApplication:
         async with clock.passing():
             async with self._starting:
                 if self._probes is None:
-                    kernel = Kernel(node.registry, node.dead_letters, node.groups)
+                    kernel = Kernel(node.registry, node.dead_letters)
                     probes = Children("", kernel, intensity=1_000_000)
                     await self._nursery.start(probes.run)
                     self._probes = probes

@@ -15,7 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType
 
 import attrs
 import trio
@@ -23,7 +23,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import nexus_actors.http
 from nexus_actors.actors.bridge import bridged
-from nexus_actors.database.thread import AsyncioThread
+from nexus_actors.database.lines import Lines
 from nexus_actors.errors import NexusError
 from nexus_actors.testing.nurseries import any_nursery
 
@@ -282,8 +282,7 @@ def _code(function: object) -> CodeType:
 
 
 _THREAD = _code(trio.to_thread.run_sync)
-_QUERY = _code(AsyncioThread.call)
-_POSTGRES = _code(AsyncioThread._thread)
+_QUERIES = {_code(Lines.call), _code(Lines.drive)}
 _SOCKET = {"wait_readable", "wait_writable"}
 _TRIO = str(Path(trio.__file__).parent)
 _OURS = (
@@ -297,23 +296,14 @@ _OURS = (
 def _waits() -> _Waits:
     found = _Waits()
     for task in _tasks():
-        frames = [frame for frame, _ in task.iter_await_frames()]
-        codes = [frame.f_code for frame in frames]
-        if _QUERY in codes:
+        codes = [frame.f_code for frame, _ in task.iter_await_frames()]
+        if not _QUERIES.isdisjoint(codes):
             found.for_work.append(f"{task.name} (PostgreSQL)")
-        elif _THREAD in codes and not any(map(_lives_on, frames)):
+        elif _THREAD in codes:
             found.for_work.append(f"{task.name} (a thread)")
         elif any(map(_is_socket, codes)) and not any(map(_is_ours, codes)):
             found.for_sockets = True
     return found
-
-
-def _lives_on(frame: FrameType) -> bool:
-    """Whether it is that of the thread to PostgreSQL, which lives as long as the node."""
-    if frame.f_code is not _POSTGRES:
-        return False
-    running, thread = frame.f_locals["running"], frame.f_locals["self"]
-    return bool(running.is_set() and not thread._stopping)
 
 
 def _is_socket(code: CodeType) -> bool:

@@ -244,9 +244,7 @@ class _Board:
         self.switches: list[Switch] = []
         self.thing: Any = None
         """The plugin or actor object of the present or last incarnation."""
-        cell.outfit = self.fit
-        if cell.behaviour is not None:
-            self.fit(cell.behaviour)
+        cell.dress(self.fit)
 
     def fit(self, behaviour: Behaviour) -> None:
         """Let ``behaviour`` look up its handlers by way of this board."""

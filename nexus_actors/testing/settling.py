@@ -83,16 +83,12 @@ def _work_of(cell: ActorCell) -> str:
     waiting = cell.mailbox.waiting - cell.mailbox.put_aside
     if not cell.in_hand and (not waiting or cell.state != "running" or cell.mailbox.paused):
         return ""
-    parts = [_in_hand(cell, message) for message in cell.in_hand.values()]
+    parts = [_in_hand(message) for message in cell.in_hand.values()]
     if waiting:
         parts.append(f"{waiting} waiting")
     return f"{cell.name}: {', '.join(parts)}"
 
 
-def _in_hand(cell: ActorCell, message: Message) -> str:
-    key = (message.kind, message.handler or type(message.payload).__name__, message.sender)
-    times = [at for at, *rest in cell.recent if tuple(rest) == key]
+def _in_hand(message: Message) -> str:
     name = message.handler or message.about or type(message.payload).__name__
-    if not times:
-        return name
-    return f"{name} for {trio.current_time() - times[-1]:.3g} s"
+    return f"{name} for {trio.current_time() - message.began:.3g} s"

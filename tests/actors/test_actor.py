@@ -297,7 +297,7 @@ async def test_callers_that_give_up_do_not_make_a_stuck_mailbox_grow(run_actor, 
             with pytest.raises(AskTimeout):
                 await it.address.ask("more", timeout=0.1)
         assert it.account().abandoned == 50
-        assert len(it.cell.mailbox._queue) <= 4
+        assert len(it.cell.mailbox.queue) <= 4
 
 
 async def test_a_tell_past_its_time_is_a_crash(run_actor, autojump_clock):

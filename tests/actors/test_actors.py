@@ -10,7 +10,9 @@ from nexus_actors.actors import (
     ChildrenGaveUp,
     Down,
     Exited,
+    NoSuchLetter,
     NotHandled,
+    NotRetried,
     handles,
     open_system,
 )
@@ -508,6 +510,142 @@ async def test_ticks_do_not_pile_up_behind_a_slow_handler_and_keep_their_rhythm(
     assert ticks == [1, 4, 7]
 
 
+class Planning(Actor):
+    def __init__(self):
+        self.ticks = []
+
+    @handles
+    async def plan(self, message: Go) -> None:
+        self.send_after(1, "once")
+        self.every(2, "again")
+        await trio.sleep(7)
+
+    @handles
+    async def tick(self, message: str) -> None:
+        self.ticks.append((trio.current_time(), message))
+
+    @handles
+    async def wait(self, message: Wait) -> None:
+        await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(
+    ("overflow", "lost", "refused", "handled"),
+    [
+        ("refuse", ["once"], 4, []),
+        ("wait", ["once"], 4, []),
+        ("drop_newest", ["once", "again", "again", "again"], 4, []),
+        # the tick at 2 s displaces that of 1 s, and those at 4 and 6 s find it waiting
+        ("drop_oldest", [Add(0), "once"], 0, ["again"]),
+    ],
+)
+async def test_what_a_full_mailbox_takes_of_no_timer_is_not_lost_in_silence(
+    system, autojump_clock, caplog, overflow, lost, refused, handled
+):
+    class Filled(Planning):
+        @handles
+        def add(self, message: Add) -> None: ...
+
+    actor = await system.spawn(Filled, capacity=1, overflow=overflow)
+    began = trio.current_time()
+    await actor.tell(Go())
+    await wait_all_tasks_blocked()
+    await actor.tell(Add(0))
+    await trio.sleep(7.5)
+    letters = system.dead_letters.list()
+    assert [letter.payload for letter in letters] == lost
+    assert {letter.reason for letter in letters} == {"mailbox full"}
+    assert all(letter.sender == actor.name for letter in letters if letter.kind == "timer")
+    account = actor.look().account
+    assert account.refused == refused
+    assert account.accepted == account.handled + account.dead_lettered
+    ticks = [(at - began, tick) for at, tick in actor._cell.behaviour._actor.ticks]
+    assert [tick for _, tick in ticks] == handled
+    await trio.sleep(1)  # and the rhythm goes on
+    assert actor._cell.behaviour._actor.ticks[-1] == (pytest.approx(began + 8), "again")
+    assert "dead letter 1" in caplog.text
+
+
+class Mortal(Actor):
+    lives = 0
+
+    async def initialize(self):
+        type(self).lives += 1
+        self.life, self.ticks = self.lives, []
+        if self.life == 1:
+            self.send_after(1, 1)
+            self.every(1, 1)
+
+    @handles
+    async def go(self, message: Go) -> None:
+        await trio.sleep(2)
+        raise ValueError
+
+    @handles
+    async def end(self, message: Boom) -> None:
+        await trio.sleep(2)
+        self.stop()
+
+    @handles
+    def tick(self, message: int) -> None:
+        if self.life == 1 and message:
+            self.stash()
+        self.ticks.append(message)
+
+    @handles
+    def seen(self, message: Total) -> list:
+        return self.ticks
+
+
+@pytest.mark.parametrize("put_aside", [False, True])
+@pytest.mark.parametrize("ending", [Go(), Boom()])
+async def test_what_timers_have_sent_dies_with_their_incarnation(
+    system, autojump_clock, monkeypatch, ending, put_aside
+):
+    monkeypatch.setattr(Mortal, "lives", 0)
+    actor = await system.spawn(Mortal)
+    if put_aside:
+        await trio.sleep(1.5)
+    await actor.tell(ending)
+    await trio.sleep(1)
+    await actor.tell(0)
+    await until(lambda: actor.look().incarnation == 2)
+    assert await actor.ask(Total()) == [0], "what others sent waits for the next one"
+    account = actor.look().account
+    assert (account.abandoned, account.expired, account.waiting) == (2, 0, 0)
+
+
+async def test_a_timers_message_that_is_sent_again_is_for_any_incarnation(
+    system, autojump_clock, monkeypatch
+):
+    class Once(Counter):
+        tries = 0
+
+        async def initialize(self):
+            if not self.tries:
+                self.send_after(1, Add(1))
+
+        @handles
+        def add(self, message: Add) -> None:
+            type(self).tries += 1
+            if self.tries == 1:
+                raise ValueError
+
+        @handles(Wait, Go)
+        async def wait(self, message):
+            await trio.sleep(1)
+            raise ValueError
+
+    actor = await system.spawn(Once)
+    await until(lambda: actor.look().incarnation == 2)
+    await actor.tell(Go())
+    await wait_all_tasks_blocked()
+    system.retry(1)
+    await until(lambda: actor.look().incarnation == 3)
+    await wait_all_tasks_blocked()
+    assert Once.tries == 2
+
+
 async def test_timers_die_with_their_incarnation(system, autojump_clock):
     clock = await system.spawn(Clock)
     await clock.ask(("every", 1, "tick"))
@@ -518,10 +656,11 @@ async def test_timers_die_with_their_incarnation(system, autojump_clock):
     assert await clock.ask("") == []
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "x", None, True])
 async def test_a_rhythm_of_no_time_is_refused(system, seconds, autojump_clock):
     clock = await system.spawn(Clock)
-    with pytest.raises(RemoteError, match="wants more than 0 seconds"):
+    why = rf"clock-1: the time of every\(\) must be a number of seconds above 0.*, not {seconds!r}"
+    with pytest.raises(RemoteError, match=why):
         await clock.ask(("every", seconds, "tick"))
     with pytest.raises(RemoteError, match="clock-1 does not handle int"):
         await clock.ask(("every", 1, 5))
@@ -815,6 +954,177 @@ async def test_a_group_reaches_all_its_members_and_those_that_end_leave_it(syste
     assert await group.tell(Add(1)) == 2
     assert [await member.ask(Total()) for member in (members[0], members[2])] == [1, 3]
     assert await system.group("nobody").tell(Add(1)) == 0
+
+
+class Deaf(Actor):
+    async def initialize(self):
+        self.join("counters")
+
+    @handles
+    def word(self, message: str) -> None: ...
+
+
+class Hanging(Member):
+    @handles
+    async def add(self, message: Add) -> None:
+        await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Deaf, {}),
+        (Member, {"max_size": 1}),
+        *((Hanging, {"overflow": each}) for each in ("refuse", "wait", "drop_newest")),
+    ],
+)
+async def test_a_member_that_does_not_take_a_message_keeps_none_of_the_others_from_it(
+    system, autojump_clock, caplog, place, kind, options
+):
+    others = []
+    for number in range(3):
+        if number == place:
+            left_out = await system.spawn(kind, name="left-out", capacity=1, **options)
+            if kind is Hanging:  # one in hand, and one that fills its mailbox
+                for _ in range(2):
+                    await left_out.tell(Add(0))
+                    await wait_all_tasks_blocked()
+        else:
+            others.append(await system.spawn(Member))
+    assert await system.group("counters").tell(Add(2)) == 2
+    assert [await member.ask(Total()) for member in others] == [2, 2]
+    lines = [each for each in caplog.messages if "left out" in each]
+    assert len(lines) == (kind is Deaf)
+    assert all("left-out does not handle Add; it handles str" in each for each in lines)
+
+
+# -- dead letters ----------------------------------------------------------------------------------
+
+
+class Picky(Counter):
+    healed = False
+
+    @handles
+    def boom(self, message: Boom) -> None:
+        if not self.healed:
+            raise ValueError(message.why)
+
+
+async def crash_one(system, name):
+    actor = await system.spawn(Picky, name=name)
+    await actor.tell(Boom())
+    await until(lambda: actor.look().incarnation == 2)
+    return actor
+
+
+async def test_the_letters_of_a_system_are_listed_shown_sent_again_and_thrown_away(
+    system, autojump_clock, monkeypatch
+):
+    first, _ = await crash_one(system, "first"), await crash_one(system, "second")
+    letters = system.dead_letters
+    assert [each.number for each in letters.list()] == [1, 2]
+    assert [each.actor for each in letters.list("second")] == ["second"]
+    assert (letters.get(1).payload, letters.get(1).reason) == (Boom(), "crash")
+    monkeypatch.setattr(Picky, "healed", True)
+    system.retry(1)
+    letters.discard(2)
+    await wait_all_tasks_blocked()
+    assert (letters.list(), first.look().account.handled) == ([], 1)
+    for act in (letters.get, letters.discard, system.retry):
+        with pytest.raises(NoSuchLetter):
+            act(2)
+
+
+async def test_a_letter_that_crashes_a_second_time_is_sent_again_only_by_force(
+    system, autojump_clock
+):
+    actor = await crash_one(system, "it")
+    system.retry(1)
+    await until(lambda: actor.look().incarnation == 3)
+    with pytest.raises(NotRetried, match="crashed it 2 times"):
+        system.retry(2)
+    system.retry(2, force=True)
+    await until(lambda: actor.look().incarnation == 4)
+    assert system.dead_letters.get(3).crashes == 3
+
+
+async def test_a_letter_for_an_actor_that_is_gone_stays(system, autojump_clock):
+    await system.stop(await crash_one(system, "it"))
+    with pytest.raises(NoSuchActor):
+        system.retry(1)
+    assert len(system.dead_letters) == 1
+
+
+# -- who sent it -----------------------------------------------------------------------------------
+
+
+class Telling(Actor):
+    def __init__(self, system, receiver, when, sender=""):
+        self.system, self.receiver, self.when, self.sender = system, receiver, when, sender
+
+    async def initialize(self):
+        if self.when == "initialize":
+            await self.tell_it()
+
+    @handles(Go)
+    async def go(self, message):
+        if self.when == "handler, later":
+            await trio.sleep(1)
+        if self.when.startswith("handler"):
+            await self.tell_it()
+        if self.when == "group":
+            await self.system.group("counters").tell(Boom())
+        if self.when == "background":
+            self.nursery.start_soon(self.tell_it)
+
+    async def tell_it(self):
+        await self.receiver.tell(Boom(), sender=self.sender)
+
+
+@pytest.mark.parametrize(
+    ("when", "known"),
+    [
+        ("handler", True),
+        ("handler, later", True),
+        ("initialize", True),
+        ("group", True),
+        ("background", False),
+    ],
+)
+async def test_a_message_that_is_made_names_the_actor_whose_handler_sent_it(
+    system, autojump_clock, when, known
+):
+    receiver = await system.spawn(Member, concurrency=2)
+    telling = await system.spawn(Telling, system, receiver, when, name="telling")
+    await telling.tell(Go())
+    await until(lambda: system.dead_letters.total)
+    (letter,) = system.dead_letters.list()
+    assert letter.sender == ("telling" if known else "")
+
+
+@pytest.mark.parametrize("overflow", ["drop_newest", "wait"])
+@pytest.mark.parametrize("sender", ["", "another"])
+async def test_what_finds_no_room_names_its_sender(system, autojump_clock, overflow, sender):
+    receiver = await system.spawn(Counter, name="receiver", capacity=1, overflow=overflow)
+    telling = await system.spawn(Telling, system, receiver, "handler", sender, name="telling")
+    receiver.suspend()
+    await receiver.tell(Add(1))
+    await telling.tell(Go())
+    await wait_all_tasks_blocked()
+    receiver.resume()
+    await until(lambda: system.dead_letters.total)
+    (letter,) = system.dead_letters.list()
+    assert letter.sender == (sender or "telling")
+
+
+async def test_a_tell_that_lies_bare_names_its_sender_where_that_was_said(system, autojump_clock):
+    receiver = await system.spawn(Counter)
+    for sender in ("", "me"):
+        telling = await system.spawn(Telling, system, receiver, "handler", sender)
+        await telling.tell(Go())
+        await wait_all_tasks_blocked()
+    assert [letter.sender for letter in system.dead_letters.list()] == ["", "me"]
 
 
 # -- asking ----------------------------------------------------------------------------------------

@@ -66,6 +66,7 @@ async def test_a_handler_that_failed_or_was_cancelled_counts_too(worker, autojum
         await worker.ask(Boom())
     with pytest.raises(AskTimeout):
         await worker.ask(Take(10), timeout=3)
+    await wait_all_tasks_blocked()  # the handler may be the later of the two
     numbers = told(worker)
     assert (numbers.begun, numbers.faults, numbers.crashes) == (2, 2, 0)
     assert numbers.handling_time == pytest.approx(3)

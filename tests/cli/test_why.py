@@ -50,9 +50,7 @@ def test_a_crash_a_fault_and_what_waits_for_what_are_told_of_the_running_node(he
     assert re.fullmatch(
         rf"  handlers took {seconds} on average, {seconds} at most \(in \w+\)", lines[3]
     )
-    assert re.fullmatch(
-        rf"  at most 1 of 1,000 waited at once, {seconds} at the longest", lines[4]
-    )
+    assert re.fullmatch(rf"  at most 1 of 1,000 waited at once, {seconds} at the longest", lines[4])
     assert lines[5] == "  1 dead letter (1): nexus dead-letters --plugin shaky"
     assert lines[6].startswith("  permanent: restarted however it ends, at most 5 restarts in 30 s")
     happened = [line for line in lines if re.match(r"  \d\d:\d\d:\d\d  ", line)]

@@ -79,7 +79,7 @@ async def test_nobody_comes_in_without_the_password_nor_by_tcp(
         await asyncpg.connect(host=str(server.data), user="nexus", database="nexus", password="x")
 
     with pytest.raises(asyncpg.InvalidPasswordError):
-        await database.thread.call(connect)
+        await database.lines.call(connect)
     assert server.run_sql("SHOW listen_addresses") == "\n"
     folder = (server.data).stat()
     assert stat.S_IMODE(folder.st_mode) == 0o700

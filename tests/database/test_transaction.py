@@ -41,7 +41,7 @@ async def witness(table: DatabaseAdapter, dsn: str, database: Database) -> Witne
                 await connection.close()
             return [row["n"] for row in rows]
 
-        return await database.thread.call(read)
+        return await database.lines.call(read)
 
     return see
 

@@ -21,7 +21,7 @@ from nexus_actors import log
 from nexus_actors.config import NodeSettings
 from nexus_actors.node.interrupt import Interrupter, _leaves_with, read_stack
 from nexus_actors.node.watchdog import guarding
-from nexus_actors.plugin.stalls import StallInterrupt
+from nexus_actors.plugin.stalls import Owner, StallInterrupt, owned_by
 
 SHORT = NodeSettings(stall_warn=0.1, stall_limit=0.3)
 
@@ -212,6 +212,34 @@ def test_the_loop_of_an_idle_node_is_not_woken() -> None:
     assert trio.run(idle) <= 2  # by its own clock, and perhaps by a beat before it waited
 
 
+def test_who_swallowed_an_interrupt_is_crashed_also_where_the_loop_is_idle_from_then_on() -> None:
+    plugin = code_of_a_plugin(
+        """
+def swallow():
+    try:
+        while True:
+            pass
+    except BaseException:
+        pass
+"""
+    )
+
+    async def run() -> None:
+        with guarding(SHORT) as watchdog:
+            assert watchdog is not None
+            with watchdog.watching_loop(), owned_by(Owner("shop", crashed)):
+                plugin["swallow"]()
+                with trio.fail_after(30):
+                    await done.wait()
+
+    def crashed(error: BaseException) -> None:
+        assert isinstance(error, StallInterrupt)
+        done.set()
+
+    done = trio.Event()
+    trio.run(run)
+
+
 def test_code_outside_of_the_main_thread_that_keeps_pythons_lock_is_reported_too() -> None:
     program = """
 import itertools, threading, trio
@@ -229,11 +257,16 @@ threading.Thread(target=trio.run, args=(main,)).start()
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("Stack"):
-                break
-        assert ", line 10 in main" in process.stderr.readline()
-        process.kill()
+        end = threading.Timer(60, process.kill)  # or without a report it would go on for ever
+        end.start()
+        try:
+            for line in process.stderr:
+                if line.startswith("Stack"):
+                    break
+            assert ", line 10 in main" in process.stderr.readline()
+        finally:
+            end.cancel()
+            process.kill()
 
 
 def test_a_watchdog_that_ends_leaves_no_handler_behind() -> None:
@@ -249,7 +282,7 @@ def test_a_loop_outside_of_the_main_thread_is_named_and_not_interrupted(
     thread = threading.Thread(target=trio.run, args=(hold, 0.6))
     thread.start()
     thread.join()
-    assert "the node does not run in the main thread" in said()
+    assert "does not run in the main thread: code that holds its loop is named, and" in said()
     assert "in hold at " in said()
     assert "it is not interrupted: the node does not run in the main thread" in said()
 

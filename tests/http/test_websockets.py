@@ -21,7 +21,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from nexus_actors.errors import ActorRestarted, HTTPError
+from nexus_actors.errors import ActorRestarted, DatabaseUnavailable, HTTPError, RemoteError
 from nexus_actors.http import WebSocketClosed
 
 
@@ -380,6 +380,8 @@ async def test_the_handlers_close_reaches_the_client(dial, eventually):
         (KeyError("secret"), 1011, "the handler failed"),
         (HTTPError(403, "not you"), 1008, "not you"),
         (ActorRestarted("shop"), 1012, "shop was restarted while it had this message in hand"),
+        (RemoteError("shop/till", "KeyError: secret"), 1013, "shop failed while answering"),
+        (DatabaseUnavailable("nexus@host"), 1013, "the database is not available just now"),
     ],
 )
 async def test_an_error_after_accept_closes_with_a_code(dial, error, code, reason):

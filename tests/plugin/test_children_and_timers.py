@@ -1,6 +1,7 @@
 """What a plugin owns beside its messages: child actors and timers, in both async libraries."""
 
 import asyncio
+import json
 
 import pytest
 import trio
@@ -9,6 +10,7 @@ from nexus_actors.actors import Actor, handles
 from nexus_actors.errors import NotInNode
 from nexus_actors.events import event_handler
 from nexus_actors.plugin import Plugin
+from nexus_actors.testing import TestApplication, TestClient
 
 
 class Worker(Actor):
@@ -135,7 +137,89 @@ async def test_others_cannot_reach_a_plugins_children(run_plugins, autojump_cloc
         assert await nest.proxy("spy").spy() is True
 
 
+SHARING = """
+from nexus_actors.actors import Actor, handles
+from nexus_actors.http import get
+from nexus_actors.plugin import Plugin
+
+class Member(Actor):
+    async def initialize(self):
+        self.join("members")
+
+    @handles(str)
+    async def reach(self, message):
+        group = self.join("members")
+        return await group.tell({"mine": 1}), [each.name for each in group.members]
+
+    @handles(dict)
+    def touch(self, message):
+        message["touched"] = True
+
+class P(Plugin):
+    async def initialize(self):
+        self.members = [await self.spawn(Member, name=name) for name in ("m1", "m2")]
+
+    @get("/NAME/reach")
+    async def reach(self):
+        return [*await self.members[0].ask("reach")]
+"""
+
+
+async def test_others_are_not_in_the_groups_of_a_plugins_children(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "plugin.py").write_text(SHARING.replace("NAME", name))
+        manifest = {"name": name, "version": "1.0.0", "entry_point": "plugin:P"}
+        (tmp_path / name / "plugin.json").write_text(json.dumps(manifest))
+    async with TestApplication(plugins=[tmp_path]) as app:
+        client = TestClient(app)
+        for name in ("one", "two"):
+            await app.register_plugin(name)
+        for name in ("one", "two"):
+            answer = await client.get(f"/{name}/reach")
+            assert answer.json() == [2, [f"{name}/m1", f"{name}/m2"]]
+
+
 def test_outside_a_node_there_are_neither():
     shop = Shop({})
     with pytest.raises(NotInNode, match="TestApplication"):
         shop.send_after(1, shop.fall)
+
+
+LEAKY = """
+from nexus_actors.actors import Actor, handles
+from nexus_actors.http import get
+from nexus_actors.plugin import Plugin
+
+
+class Kid(Actor):
+    @handles(str)
+    def fall(self, what):
+        raise RuntimeError(what)
+
+
+class Leaky(Plugin):
+    async def initialize(self):
+        self.kid = await self.spawn(Kid, name="kid")
+
+    @get("/ask")
+    async def ask(self):
+        return await self.kid.ask("token sk-123")
+"""
+
+
+async def test_what_a_child_raises_is_for_the_log_and_not_for_clients(tmp_path, caplog):
+    folder = tmp_path / "leaky"
+    folder.mkdir()
+    (folder / "plugin.py").write_text(LEAKY)
+    manifest = {"name": "leaky", "version": "1.0.0", "entry_point": "plugin:Leaky"}
+    (folder / "plugin.json").write_text(json.dumps(manifest))
+    async with TestApplication([folder]) as app:
+        await app.register_plugin("leaky")
+        response = await TestClient(app).get("/ask", headers={"X-Request-ID": "r-1"})
+    assert response.status_code == 502
+    said = "leaky failed while answering; the log has it under request id r-1"
+    assert response.json()["detail"] == said
+    assert "RuntimeError" not in response.text
+    assert "sk-123" not in response.text
+    assert "RuntimeError: token sk-123" in caplog.text

@@ -34,6 +34,7 @@ from nexus_actors.actors import (
     in_hand,
     open_system,
 )
+from nexus_actors.actors.mailbox import NOTHING
 from nexus_actors.actors.reply import ReplySlot
 from nexus_actors.errors import AskTimeout, RemoteError, Unanswered
 from supervisors import ExitReason, NoProc, StartFailed
@@ -90,7 +91,7 @@ class Life:
     def is_well(self) -> bool:
         """Whether it is up, and nothing has asked it to end."""
         control: Any = self.cell._control
-        if control is None or control._has_crashed() or self.closing or self.over:
+        if control is None or control._taker._has_crashed() or self.closing or self.over:
             return False
         return self.cell.state == "running"
 
@@ -197,6 +198,8 @@ class One(Actor):
     @handles
     async def tick(self, message: Tick) -> None:
         with self.world.handling(self):
+            if message.timer.life is not self.life:
+                self.world.wrong(f"{self.life} handles a tick of {message.timer.life}")
             await trio.lowlevel.checkpoint()
 
     @handles(Down, Exited)
@@ -257,6 +260,15 @@ class World:
                 world.accepted[cell].append(message)
                 world.came(cell, message)
 
+            def dressed(inner: Any, mailbox: Mailbox, *args: Any) -> Message:
+                message: Message = inner(mailbox, *args)
+                world.taken_in(mailbox, message)
+                return message
+
+            def hand_out(inner: Any, mailbox: Mailbox, message: Message) -> None:
+                inner(mailbox, message)
+                world.taken_in(mailbox, message)
+
             def stash(inner: Any, mailbox: Mailbox, message: Message) -> None:
                 inner(mailbox, message)
                 if isinstance(message.payload, Do):
@@ -287,10 +299,19 @@ class World:
             around(ActorCell, "__init__", made)
             around(ActorCell, "end", end)
             around(Mailbox, "put", put)
+            around(Mailbox, "_dressed", dressed)
+            around(Mailbox, "hand_out", hand_out)
             around(Mailbox, "stash", stash)
             around(DeadLetters, "add", add)
             around(ReplySlot, "_fill", fill)
             yield
+
+    def taken_in(self, mailbox: Mailbox, message: Message) -> None:
+        """A message is there that was not put, but lay bare or was handed out at once."""
+        cell = next(one for one in self.cells if one.mailbox is mailbox)
+        self.accepted[cell].append(message)
+        if isinstance(message.payload, Do):
+            self.by_number[message.payload.number] = message
 
     def comes(self, cell: ActorCell, message: Message) -> None:
         """A message is put into a mailbox, or finds it full."""
@@ -628,7 +649,8 @@ class World:
                 for _ in range(count):
                     self.callers.start_soon(how, target, deed, 1)
             case "stop", _:
-                self.callers.start_soon(self.system.stop, target)
+                if "/" not in target.name:  # only its own
+                    self.callers.start_soon(self.system.stop, target)
             case "suspend", _:
                 target.suspend()
             case "resume", _:
@@ -662,13 +684,10 @@ class World:
 
     async def group_tell(self, deed: Any, name: str) -> None:
         before = sum(map(len, self.accepted.values()))
-        counted = len(self.letters)
         await trio.lowlevel.checkpoint()
         message = self.message(deed)
         taken = await self.system.group(name).tell(message)
-        came = sum(one.payload is message for each in self.accepted.values() for one in each) + sum(
-            one.payload is message and one.fate is None for one in self.letters[counted:]
-        )
+        came = sum(one.payload is message for each in self.accepted.values() for one in each)
         if taken != came:
             self.wrong(f"a group counts {taken}, and {came} came; {before} before")
         # one message of several actors: its number is nobody's
@@ -702,18 +721,21 @@ class World:
         if s.accepted != parts or min(attrs.astuple(s)) < 0:
             self.wrong(f"the account of {cell.name} does not add up: {s}")
         fates = Counter(one.fate for one in self.accepted[cell])
-        seen = (fates["handled"], fates["faulted"], fates["dead-lettered"], fates["abandoned"])
+        box = cell.mailbox
+        bare = sum(not isinstance(one, Message) for one in box.queue) + (box.bare is not NOTHING)
+        handled = fates["handled"] + box.bare_handled
+        seen = (handled, fates["faulted"], fates["dead-lettered"], fates["abandoned"])
         told = (s.handled, s.faulted, s.dead_lettered, s.abandoned)
-        if seen != told or len(self.accepted[cell]) != s.accepted:
+        if seen != told or len(self.accepted[cell]) + box.bare_handled + bare != s.accepted:
             self.wrong(f"the account of {cell.name} says {told}, and it is {seen}")
         held = [one for one in cell.in_hand.values() if one.fate is None]
-        if len(held) != s.in_hand:
+        if len(held) + (box.bare is not NOTHING) != s.in_hand:
             self.wrong(f"{cell.name} has {held} in hand, and its account says {s.in_hand}")
 
     def check_places(self, cell: ActorCell) -> None:
         box = cell.mailbox
         queued = Counter(
-            id(one) for queue in (box._queue, box._system, box._stashed) for one in queue
+            id(one) for queue in (box.queue, box._system, box._stashed) for one in queue
         )
         for one in self.accepted[cell]:
             places = [f"{queued[id(one)]} x queue"] if queued[id(one)] else []
@@ -763,7 +785,7 @@ class World:
             self.wrong(f"{cell.name} is another than {life}")
         waits = [one for one in cell.mailbox.waiting_messages() if one not in cell.mailbox._stashed]
         control: Any = cell._control
-        ends = control._stopping  # it ends by its own wish, and its children come first
+        ends = control._taker.closing  # it ends by its own wish, and its children come first
         if waits and not cell.in_hand and not cell.mailbox.paused and not ends:
             self.wrong(f"{cell.name} has nothing in hand and lets {waits} wait")
         self.check_timers(life)

@@ -66,9 +66,9 @@ class StalledNode:
         answer: dict[str, Any] = self.control.get("/v1/why", params={"plugin": plugin}).json()
         return answer
 
-    def begin(self, method: str, path: str) -> Future[httpx.Response]:
+    def begin(self, method: str, path: str, **request: Any) -> Future[httpx.Response]:
         """Send a request, and do not wait for the reply."""
-        return self.threads.submit(self.http.request, method, path)
+        return self.threads.submit(self.http.request, method, path, **request)
 
     def ping(self) -> float:
         """Ask the other plugin; how many seconds that took."""

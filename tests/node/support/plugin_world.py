@@ -940,7 +940,7 @@ class PluginWorld(World):
         )
         self.node = PluginNode(settings, plan, control=False)
         self.node.dead_letters.capacity = self.program.letters
-        kernel = Kernel(self.node.registry, self.node.dead_letters, self.node.groups)
+        kernel = Kernel(self.node.registry, self.node.dead_letters)
         self.system = ActorSystem(None, kernel)  # type: ignore[arg-type]
         for name, run in self.runs.items():
             run.cell = self.node.registry.cell(name)
@@ -1132,9 +1132,9 @@ class PluginWorld(World):
         for run in self.runs.values():
             if run.tasks or run.sessions or self.loops[run.spec.name]:
                 self.wrong(f"{run} is not empty at its end: {run.tasks}, {run.sessions}")
-        for name in GROUPS:
-            if self.node.groups.group(name).members:
-                self.wrong(f"{name} has members at the end")
+        for plugin, kept in self.node._keepers.items():
+            if any(kept._kernel.groups.group(name).members for name in GROUPS):
+                self.wrong(f"groups of {plugin} have members at the end")
         left_asks = [one for one in self.asks if not one.over]
         if left_asks or self.running:
             self.wrong(f"all is over, and these have no answer: {left_asks}, {self.running}")
