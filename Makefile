@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& command -v $$python && break; done)
 
-.PHONY: run test check soak format setup clean help
+.PHONY: run test check soak bench format setup clean help
 
 run: $(STAMP)  ## a running node with the shipped plugins, on http://127.0.0.1:8000
 	$(BIN)/nexus run
@@ -39,6 +39,7 @@ check: $(STAMP)  ## style, types, layers, the shipped plugins
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict --package benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/nexus check plugins
 
@@ -46,6 +47,13 @@ check: $(STAMP)  ## style, types, layers, the shipped plugins
 RANDOM_TESTS := tests/supervisors/test_random_trees.py tests/actors/test_random_actors.py \
 	tests/node/test_random_plugins.py
 NEXUS_SOAK_SECONDS ?= 3600
+
+QUESTIONS := http mailbox ask restart spawn events database scale
+
+bench: $(STAMP)  ## every benchmark, ours and its peers in turns; SCALE=0.1 for a quick look
+	@status=0; for question in $(QUESTIONS); do \
+		$(BIN)/python -m benchmarks.$$question --rounds $(or $(ROUNDS),3) --scale $(or $(SCALE),0.5) || status=1; \
+	done; exit $$status
 
 soak: $(STAMP)  ## faults a hundred times, random programs for NEXUS_SOAK_SECONDS (an hour)
 	NEXUS_SOAK_ROUNDS=100 $(BIN)/python -m pytest tests/faults

@@ -52,7 +52,7 @@ class Worker:
         assert process.stdout is not None
         process.stdin.write(f"{scale}\n")
         process.stdin.flush()
-        figures = {}
+        figures: dict[str, float] = {}
         for line in process.stdout:
             if not line.strip():
                 return figures

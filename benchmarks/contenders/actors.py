@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+from functools import partial
 from typing import Any
 
 import attrs
@@ -58,7 +59,7 @@ class Counter(Actor, capacity=ROOM, overflow="wait"):
         self.tally = tally
 
     @handles
-    async def count(self, message: Count) -> None:
+    def count(self, message: Count) -> None:
         """One more."""
         tally = self.tally
         tally.seen += 1
@@ -84,7 +85,16 @@ class Node(Actor, capacity=ROOM, overflow="wait"):
 
 
 class Server(Actor):
-    """Answers."""
+    """Answers. Its handler never waits, so it is an ordinary method, as gen_server's is."""
+
+    @handles
+    def echo(self, message: Echo) -> int:
+        """What it was asked."""
+        return message.number
+
+
+class Waiter(Actor):
+    """Answers, by a coroutine."""
 
     @handles
     async def echo(self, message: Echo) -> int:
@@ -178,20 +188,25 @@ async def ask(scale: float) -> None:
     """Questions, one after the other."""
     count = int(tasks.ASKS * scale)
     async with open_system() as system:
-        server = await system.spawn(Server)
-        began = now()
-        for number in range(count):
-            await server.ask(Echo(number))
-        tasks.rate("ask", count, began)
+        for metric, kind in (("ask", Server), ("ask of a coroutine", Waiter)):
+            server = await system.spawn(kind)
+            began = now()
+            for number in range(count):
+                await server.ask(Echo(number))
+            tasks.rate(metric, count, began)
 
 
-async def restart(scale: float) -> None:
+async def restart(scale: float, siblings: int = 0) -> None:
     """From a crash until the next message is handled, one_for_one."""
     logging.disable(logging.CRITICAL)
     count = int(tasks.CRASHES * scale)
     seen: dict[str, Any] = {"took": []}
     async with open_system(intensity=10**9, on_report=lambda report: None) as system:
+        for _ in range(siblings // 2):
+            await system.spawn(Idle)
         crasher = await system.spawn(Crasher, seen)
+        for _ in range(siblings // 2, siblings):
+            await system.spawn(Idle)
         for _ in range(count):
             seen["handled"] = trio.Event()
             await crasher.tell(Boom())
@@ -240,5 +255,6 @@ if __name__ == "__main__":
             "restart": restart,
             "spawn": spawn,
             "fairness": fairness,
+            **{f"restart-of-{n}": partial(restart, siblings=n) for n in (1, 10, 100, 1000)},
         }
     )

@@ -69,7 +69,7 @@ async def main(dsn: str, how: str) -> None:
         )
         await pool.execute(work.CREATE)
         await pool.execute(work.FILL)
-        pools = [pool] * max(work.TASKS)
+        pools: list[Any] = [pool] * max(work.TASKS)
         if how == "none":
             pools = [Held(await stack.enter_async_context(pool.acquire())) for _ in pools]
 
@@ -95,11 +95,10 @@ async def main(dsn: str, how: str) -> None:
 
 if __name__ == "__main__":
     dsn, loop, how = sys.argv[1:]
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if loop == "uvloop":
         import uvloop
 
         factory = uvloop.new_event_loop
-    else:
-        factory = asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main(dsn, how))

@@ -41,10 +41,11 @@ class Address:
         balance = await address.ask(Balance())      # the answer, within 5 s
     """
 
-    __slots__ = ("_cell",)
+    __slots__ = ("_cell", "_mailbox")
 
     def __init__(self, cell: ActorCell) -> None:
         self._cell = cell
+        self._mailbox = cell.mailbox
 
     @property
     def name(self) -> str:
@@ -111,7 +112,7 @@ class Address:
         """
         if timeout is not ASK_TIMEOUT:
             check_seconds(f"the timeout of a tell to {self.name}", timeout)
-        mailbox = self._cell.mailbox
+        mailbox = self._mailbox
         # hot (benchmarks/mailbox.py): most messages find room, and say nothing but their payload
         if (
             len(mailbox.queue) < mailbox.bare_room

@@ -110,7 +110,7 @@ class Mailbox:
         """How many times all of those were sent away; who sees it change no longer waits."""
         self._in_hand = 0
         self.accepted = 0
-        self._marks: deque[tuple[int, float]] = deque()
+        self._marks: deque[tuple[int, float]] = deque(maxlen=MARKS)
         """For some of what was put bare: the how manieth it was, and when (Trio's clock)."""
         self._most_waiting = 0
         self._expired = 0
@@ -160,9 +160,7 @@ class Mailbox:
         self.wake()
 
     def mark(self) -> None:
-        """Note when the last one was put that was put bare."""
-        if len(self._marks) >= MARKS:
-            self._marks.popleft()
+        """Note that the last one was put now, which was put bare."""
         self._marks.append((self.accepted, trio.current_time()))
 
     def waited_since(self, position: int = 0) -> float:
@@ -179,13 +177,15 @@ class Mailbox:
         # what is put bare is not counted then; but until a turn takes some, there are only more
         self._most_waiting = max(self._most_waiting, self.waiting)
 
-    def look_at_turn(self) -> float:
-        """A turn begins: see how many wait. Returns when the first was accepted, about."""
-        self._count_waiting()
-        marks, number = self._marks, self.accepted - len(self.queue) + 1
+    def look_at_turn(self, now: float) -> float:
+        """A turn begins ``now``: see how many wait. Returns when the first was accepted, about."""
+        waiting = len(self.queue)
+        if waiting > self._most_waiting:
+            self._count_waiting()
+        marks, number = self._marks, self.accepted - waiting + 1
         while len(marks) > 1 and marks[1][0] <= number:
             marks.popleft()
-        return marks[0][1] if marks else trio.current_time()
+        return marks[0][1] if marks else now
 
     async def wait_for_room(self, deadline: float) -> None:
         """Return when a message fits, or at ``deadline`` (Trio's clock) or the end of the actor
@@ -211,6 +211,11 @@ class Mailbox:
     def refuse(self) -> None:
         """Count a message that was refused before it came to the queue."""
         self._refused += 1
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything is in it that might be taken."""
+        return bool(self.queue or self._system)
 
     @property
     def is_bare(self) -> bool:
@@ -274,10 +279,10 @@ class Mailbox:
             if one.__class__ is not Message:
                 self.queue[index] = self._dressed(one, index)
 
-    def let_in(self) -> None:
-        """There may be room for one more: the first of those who wait for it sees."""
+    def let_in(self, count: int = 1) -> None:
+        """There may be room for so many more: the first of those who wait for it see."""
         if self._room:
-            self._room.unpark()
+            self._room.unpark(count=count)
 
     def attend(self, taker: Taker, *, bare: bool) -> None:
         """An incarnation takes messages from now on; ``bare`` says whether also as they lie."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import trio
 
-from nexus_actors.actors.message import Hand, current_message
+from nexus_actors.actors.message import Hand, Message, current_message
 
 __all__ = [
     "STUBBORN",
@@ -26,6 +26,7 @@ __all__ = [
     "living_in_this_task",
     "owned_by",
     "owner_here",
+    "owner_of_task",
     "owner_of_this",
 ]
 
@@ -121,7 +122,22 @@ def living_in_this_task(owner: Owner) -> Iterator[None]:
 def owner_of_this() -> Owner | None:
     """Whose code runs; also where that is a child actor's handler. Only reads, so that it may be
     called in a signal handler."""
-    holds = current_message.get()
+    try:
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+    except RuntimeError:  # Trio itself runs
+        task = None
+    return _owner_of(task, current_message.get(), owner_here.get())
+
+
+def owner_of_task(task: trio.lowlevel.Task) -> Owner | None:
+    """Whose code ``task`` runs; may be asked from another thread."""
+    context = task.context
+    return _owner_of(task, context.get(current_message), context.get(owner_here))
+
+
+def _owner_of(
+    task: trio.lowlevel.Task | None, holds: Message | Hand | None, inherited: Owner | None
+) -> Owner | None:
     # what runs its handlers, and the nursery of the incarnation they are of
     runs: trio.lowlevel.Task | None = None
     nursery: trio.Nursery | None = None
@@ -130,15 +146,11 @@ def owner_of_this() -> Owner | None:
         runs, nursery = holds.task, getattr(taker, "nursery", None)
     elif holds is not None and holds.fate is None:
         runs, nursery = holds.task, holds.background
-    try:
-        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-    except RuntimeError:  # Trio itself runs
-        task = None
     while task is not None:
         if task in _lives:
             return _lives[task]
         if task is runs and nursery is not None:
-            return _lives.get(nursery.parent_task) or owner_here.get()
+            return _lives.get(nursery.parent_task) or inherited
         above = task.parent_nursery
         task = None if above is None else above.parent_task
-    return owner_here.get()
+    return inherited

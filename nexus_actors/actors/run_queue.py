@@ -53,6 +53,8 @@ class RunQueue:
         self._turns = turns_of_this_run()
         self.clock = self._turns.clock
         """Tells the time of turns (seconds)."""
+        self.offset = trio.current_time() - self.clock()
+        """What Trio's clock is ahead of that."""
 
     def stand(self, taker: Taker) -> None:
         """Let ``taker`` have its turn when it comes to it; it must not stand in the queue yet."""

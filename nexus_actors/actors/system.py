@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import trio
@@ -12,10 +12,11 @@ from nexus_actors.actors.address import Address
 from nexus_actors.actors.base import Actor
 from nexus_actors.actors.children import Children
 from nexus_actors.actors.dead_letters import DeadLetters
-from nexus_actors.actors.given import given_cell, given_plan
+from nexus_actors.actors.given import check_seconds, given_cell, given_plan
 from nexus_actors.actors.groups import Group
 from nexus_actors.actors.kernel import Kernel
 from nexus_actors.actors.routing import Pool, Route
+from nexus_actors.actors.stalls import naming_stalls
 from supervisors import Reporter, log_report
 
 __all__ = ["ActorSystem", "open_system"]
@@ -97,24 +98,30 @@ async def open_system(
     period: float = 30.0,
     dead_letters: DeadLetters | None = None,
     on_report: Reporter = log_report,
+    stall_warn: float | None = 1.0,
 ) -> AsyncIterator[ActorSystem]:
     """Run actors for as long as the block lasts; then stop them, the last one first.
 
     ``intensity`` and ``period`` (seconds) bound how often the outermost actors are restarted.
     ``dead_letters`` is where to keep what nobody handles: ``DeadLetters(capacity, max_size)``, in
-    messages and bytes; 1,000 in 64 MiB where it is left out.
+    messages and bytes; 1,000 in 64 MiB where it is left out. An actor, or other code, that holds
+    the event loop for ``stall_warn`` seconds is named in the log; None: nobody looks.
 
     Raises:
         ChildrenGaveUp: they were restarted more often than that.
     """
+    if stall_warn is not None:
+        check_seconds("stall_warn", stall_warn, above=0)
     kernel = Kernel(dead_letters=DeadLetters() if dead_letters is None else dead_letters)
     children = Children("", kernel, intensity=intensity, period=period, on_report=on_report)
     failure: BaseException | None = None
     try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(children.run)
-            yield ActorSystem(children, kernel)
-            await children.close()
+        looking = nullcontext() if stall_warn is None else naming_stalls(stall_warn)
+        with looking:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(children.run)
+                yield ActorSystem(children, kernel)
+                await children.close()
     except BaseExceptionGroup as group:
         failure = group.exceptions[0] if len(group.exceptions) == 1 else group
     if failure is not None:

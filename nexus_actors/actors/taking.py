@@ -85,6 +85,8 @@ class Taker:
         self._settler = settler
         self._running = _Running()
         self._in_hand = cell.in_hand
+        self._coroutines: set[type] = set()
+        """Types whose handlers are coroutine functions, as far as an ask has made it known."""
         self._idle_watch = IdleWatch(log.plugin_logger(cell.name).warning)
         self.nursery: trio.Nursery
         """The incarnation's: no handler waits for its tasks."""
@@ -162,19 +164,21 @@ class Taker:
         """Handle what waits, until ``ends`` (its queue's clock), nothing more may be taken, or a
         handler has waited."""
         hand.taker, hand.waited = self, False
-        mailbox, clock = self._mailbox, self._queue.clock
+        mailbox = self._mailbox
         more = False
         while not (more or self.closing or self._has_crashed()):
             if mailbox.is_bare and not self._running.total():
-                await self._handle_bare(hand, ends)
+                more = await self._handle_bare(hand, ends)
+                if not more and not hand.waited and not mailbox.anything:
+                    break
             else:
                 message = mailbox.take(self._admit)
                 if message is None:
                     break
                 await self._handle(hand, message)
+                more = self._queue.clock() >= ends
             if hand.waited:
                 return
-            more = clock() >= ends
         mailbox.stands_in_queue = False
         if more:
             mailbox.wake()
@@ -189,17 +193,19 @@ class Taker:
 
     # -- handling --------------------------------------------------------------------------------
 
-    async def _handle_bare(self, hand: Hand, ends: float) -> None:
-        """Handle what lies bare at the head of the mailbox, one after the other, until ``ends``.
+    async def _handle_bare(self, hand: Hand, ends: float) -> bool:
+        """Handle what lies bare at the head of the mailbox, one by one, until ``ends``; say whether
+        it came to that.
 
         Hot: what it does for each message is what a message costs.
         """
-        mailbox, work = self._mailbox, self._cell.work
+        mailbox, work, clock = self._mailbox, self._cell.work, self._queue.clock
         queue, methods = mailbox.queue, self._behaviour.methods
         remember = self._cell.recent.append
-        at, clock = trio.current_time(), self._queue.clock
-        waited, before = at - mailbox.look_at_turn(), mailbox.bare_handled
         began = now = clock()
+        at = now + self._queue.offset
+        waited, before = at - mailbox.look_at_turn(at), mailbox.bare_handled
+        longest, longest_kind = work.longest_handling, None
         while queue and not mailbox.urgent:
             payload = queue.popleft()
             kind = payload.__class__
@@ -207,12 +213,13 @@ class Taker:
                 queue.appendleft(payload)
                 break
             mailbox.bare = payload
-            if mailbox.senders_wait:
-                mailbox.let_in()
             remember((at, kind))
             try:
-                result = (methods.get(kind) or self._behaviour.method_for(payload))(payload)
-                if result.__class__ is CoroutineType:
+                method = methods.get(kind) or self._behaviour.method_for(payload)
+                result = method(payload)
+                if result is None:
+                    pass
+                elif result.__class__ is CoroutineType:
                     try:
                         trap = result.send(None)
                     except StopIteration:
@@ -222,7 +229,7 @@ class Taker:
                         rest = self._wait(hand, message, result, trap)
                         await self._conclude(hand, message, rest)
                         break
-                elif result is not None and hasattr(result, "__await__"):
+                elif hasattr(result, "__await__"):
                     await self.see_through(hand, self._take_up(hand), result)
                     break
             except BaseException as error:
@@ -233,18 +240,23 @@ class Taker:
             if hand.message is not None:  # somebody looked at it
                 self._finished(hand, hand.message, None)
                 break
-            mailbox.bare = NOTHING
             mailbox.bare_handled += 1
             last, now = now, clock()
-            if now - last > work.longest_handling:
-                work.longest_handling, work.longest_handler = now - last, kind.__name__
+            if now - last > longest:
+                longest, longest_kind = now - last, kind
             if now >= ends:
                 break
+        mailbox.bare = NOTHING
         handled = mailbox.bare_handled - before
+        if longest_kind is not None:
+            work.longest_handling, work.longest_handler = longest, longest_kind.__name__
+        if mailbox.senders_wait:
+            mailbox.let_in(handled + 1)
         work.handling_time += now - began
         work.waiting_time += waited * handled
         if handled and waited > work.longest_wait:
             work.longest_wait = waited
+        return now >= ends
 
     def answer_here(self, message: Message) -> bool:
         """Run the handler of an ask in the task that asks: nothing else is in hand, nor waits.
@@ -252,10 +264,14 @@ class Taker:
         Only where that handler is no coroutine function: whoever asks may give up waiting, but no
         task can leave a handler that it has begun.
         """
-        method = self._behaviour.methods.get(message.payload.__class__)
-        if method is None or iscoroutinefunction(method) or self._running.total():
+        kind = message.payload.__class__
+        if kind in self._coroutines or self._running.total():
             return False
         if self.closing or self._has_crashed():
+            return False
+        method = self._behaviour.methods.get(kind) or self._behaviour.method_for(message.payload)
+        if iscoroutinefunction(method):
+            self._coroutines.add(kind)
             return False
         self._mailbox.hand_out(message)
         hand = Hand(trio.lowlevel.current_task())

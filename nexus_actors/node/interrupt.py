@@ -12,15 +12,14 @@ from __future__ import annotations
 import dis
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Literal
 
 import attrs
 
 from nexus_actors import log
-from nexus_actors.plugin.stalls import StallInterrupt
-from nexus_actors.words import shown_path
+from nexus_actors.actors.owner import StallInterrupt
+from nexus_actors.actors.stalls import place_of
 
 __all__ = ["Interrupter", "Stack", "being_debugged", "read_stack"]
 
@@ -73,7 +72,7 @@ class Stack:
     def place(self) -> str:
         """Function, file and line of the innermost frame that means something to the author."""
         frame = self.frames[0] if self.frames else self.innermost
-        return _place(frame)
+        return place_of(frame)
 
 
 def read_stack(innermost: FrameType) -> Stack:
@@ -106,12 +105,6 @@ def _down(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _module(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", ""))
-
-
-def _place(frame: FrameType) -> str:
-    code = frame.f_code
-    where = f"{shown_path(Path(code.co_filename))}:{frame.f_lineno}"
-    return f"at {where}" if code.co_name == "<module>" else f"in {code.co_qualname} at {where}"
 
 
 class Interrupter:

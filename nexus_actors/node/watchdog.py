@@ -31,6 +31,7 @@ import trio
 from nexus_actors import log
 from nexus_actors.actors.message import in_hand
 from nexus_actors.actors.owner import Owner, StallInterrupt, owner_of_this
+from nexus_actors.actors.stalls import loop_waits
 from nexus_actors.config.settings import NodeSettings
 from nexus_actors.node.alarm import Alarm, Cry, make_alarm, make_cry
 from nexus_actors.node.interrupt import Interrupter, Stack, being_debugged, read_stack
@@ -222,19 +223,10 @@ class Watchdog:
         token = self._token
         if token is not None and self._answered:
             # whoever was struck is seen to when a beat is answered
-            if self._struck or not self._loop_waits():
+            if self._struck or not loop_waits(self._watched):
                 self._post()
             return False
         return token is not None or (seen != 0 and seen == self._import_seen)
-
-    def _loop_waits(self) -> bool:
-        """Whether the loop waits for something to happen: then nothing holds it."""
-        frame = sys._current_frames().get(self._watched)
-        return (
-            frame is not None
-            and frame.f_code.co_name == "get_events"
-            and str(frame.f_globals.get("__name__")).startswith("trio._core._io_")
-        )
 
     def _post(self) -> None:
         """Send out a beat; from the thread or from a signal handler."""
