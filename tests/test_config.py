@@ -115,6 +115,7 @@ SAMPLES: dict[str, tuple[str, str, object]] = {
     "node.log_level": ('"debug"', "DEBUG", "debug"),
     "node.log_format": ('"json"', "json", "json"),
     "http.bind": ('"[::1]:9"', "[::1]:9", "[::1]:9"),
+    "http.path": ('"stock"', "Stock", "stock"),
     "http.drain": ("1.5", "1.5", 1.5),
     "http.keep_alive": ("0", "0", 0.0),
     "http.head_timeout": ("2", "2", 2.0),
@@ -163,17 +164,20 @@ def test_the_options_of_nexus_run_are_the_settings_with_a_flag(load: Load, tmp_p
             "plugins": [Path("here")],
             "bind": "0.0.0.0:80",
             "database_url": "postgresql://u:p@h/d",
+            "http": "stock",
             "data": Path("state"),
         }
     )
     assert settings.plugin_dirs == (tmp_path / "here",)
     assert settings.bind == "0.0.0.0:80"
     assert settings.database_url == "postgresql://u:p@h/d"
+    assert settings.http.path == "stock"
     assert settings.data_dir == tmp_path / "state"
     assert {row.flag for row in describe_settings() if row.flag} == {
         "--plugins",
         "--bind",
         "--database-url",
+        "--http",
         "--data",
     }
 

@@ -73,6 +73,9 @@ def run(
         str | None,
         Parameter(help="postgresql://... of a server; else the node runs its own."),
     ] = None,
+    http: Annotated[
+        str | None, Parameter(help="The way of requests: shortcut, or stock, Hypercorn's own.")
+    ] = None,
     config: _Config = None,
     data: _Data = None,
 ) -> int:
@@ -85,6 +88,7 @@ def run(
             "plugins": plugins,
             "bind": bind,
             "database_url": database_url,
+            "http": http,
             "config": config,
             "data": data,
         }

@@ -163,6 +163,14 @@ class HttpSettings:
         variable="NEXUS_BIND",
         flag="--bind",
     )
+    path: str = setting(
+        "shortcut",
+        "The way of a request from the socket to the router: `shortcut` is our own, `stock` is "
+        "Hypercorn's.",
+        kind="word",
+        choices=("shortcut", "stock"),
+        flag="--http",
+    )
     drain: float = setting(
         10.0,
         "How long requests in flight may go on once the node was told to stop.",

@@ -17,13 +17,10 @@ What is mended here, by the letters of the canary tests in ``tests/http/test_sto
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import socket as stdlib_socket
-import struct
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 from hypercorn.config import Config
@@ -35,22 +32,24 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import parse_socket_addr
 
 from nexus_actors.config.settings import HttpSettings
+from nexus_actors.http import upload
 from nexus_actors.http.incoming import INCOMING, Incoming
 from nexus_actors.http.protocols import Http1, Protocols
+from nexus_actors.http.shortcut import Shortcut
+from nexus_actors.http.sweeper import Sweeper
+from nexus_actors.http.wire import LINGER_BYTES, Wire
+
+if TYPE_CHECKING:
+    from nexus_actors.http.frontend import FrontEnd
 
 __all__ = ["Connection"]
 
 MAX_RECV = 2**16
-BODY_TIMEOUT = 30.0
-"""Seconds without a byte of a body that has begun."""
-LINGER = 2.0
-"""Seconds that a client gets to read our last words and close, before we do."""
-LINGER_BYTES = 2**20
-"""Bytes of an unwanted body that are thrown away meanwhile."""
-STOPPING_WRITE = 2.0
-"""Seconds without progress that a write gets once the node is stopping."""
 
 _log = logging.getLogger("nexus.http")
+
+
+_Peer = tuple[str, int]
 
 
 class _Exchanges(TaskGroup):
@@ -88,20 +87,25 @@ class Connection(TCPServer):
         context: WorkerContext,
         stream: trio.SocketStream,
         settings: HttpSettings,
+        *,
+        front: FrontEnd | None,
+        sweeper: Sweeper,
     ) -> None:
         super().__init__(app, config, context, {}, stream)  # type: ignore[arg-type]
         self._settings = settings
+        self._front = front
+        """What the shortcut leads to; None where all of it goes Hypercorn's way."""
+        self._sweeper = sweeper
+        self._wire = Wire(stream, settings.write_timeout)
+        self._shortcut: Shortcut | None = None
+        """Set while the connection is served the short way."""
         self._reading: trio.CancelScope | None = None
-        self._writing: trio.CancelScope | None = None
         self._idle = True
         """Whether no request is in hand. Written by the protocol's Updated events alone."""
         self._idle_since = trio.current_time()
         self._head_since = math.inf
         self._closing_until: float | None = None
         """Once our side is shut: the time until which the client's last bytes are thrown away."""
-        self._broken = False
-        """Whether a write failed or was cut: nothing may be written after it."""
-        self._stopping = False
 
     async def run(self) -> None:
         socket = self.stream.socket
@@ -110,35 +114,73 @@ class Connection(TCPServer):
             server = parse_socket_addr(socket.family, socket.getsockname())
             async with _Exchanges() as task_group:
                 self._task_group = task_group
-                self.protocol = Protocols(
-                    self.app,
-                    self.config,
-                    self.context,
-                    task_group,
-                    {},
-                    False,
-                    client,
-                    server,
-                    self.protocol_send,
-                    "http/1.1",
-                    settings=self._settings,
-                )
-                await self._read_data()
+                begun: bytes | None = b""
+                if self._front is not None:
+                    begun = await self._take_shortcut(self._front, client, server)
+                if begun is not None:
+                    await self._go_hypercorns_way(begun, client, server)
         except* OSError:
             pass  # the client has gone; nobody is left to tell
         except* Exception as faults:  # noqa: BLE001 - one client's fault must not end the others
             _log.error("a connection ended by a fault of the server", exc_info=faults)
         finally:
-            self._close_socket()
+            self._wire.close()
+
+    @property
+    def ahead(self) -> int:
+        """Bytes that have been read of requests that come after the one in hand."""
+        if self._shortcut is not None:
+            return self._shortcut.ahead
+        protocol = self.protocol.protocol
+        return len(protocol.connection.trailing_data[0]) if isinstance(protocol, Http1) else 0
 
     def wind_down(self) -> None:
         """The node is stopping: close now if idle, hurry up stuck writes, finish the rest."""
-        self._stopping = True
+        self._wire.hurry()
         self._rearm()
-        if self._writing is not None:
-            self._writing.deadline = min(
-                self._writing.deadline, trio.current_time() + STOPPING_WRITE
-            )
+        if self._shortcut is not None:
+            self._shortcut.wind_down()
+
+    async def _take_shortcut(
+        self, front: FrontEnd, client: _Peer | None, server: _Peer | None
+    ) -> bytes | None:
+        """Serve it the short way; what is left for Hypercorn's way, None where that is nothing."""
+        assert self._task_group._nursery is not None, "it is open"
+        self._shortcut = Shortcut(
+            front,
+            self._settings,
+            self._wire,
+            self._task_group._nursery,
+            self._sweeper,
+            client,
+            server,
+        )
+        left = await self._shortcut.run()
+        self._head_since = self._shortcut.head_since
+        self._idle_since = trio.current_time()
+        self._shortcut = None
+        return left
+
+    async def _go_hypercorns_way(
+        self, begun: bytes, client: _Peer | None, server: _Peer | None
+    ) -> None:
+        """Serve it by Hypercorn's protocols, from ``begun`` on, which was read already."""
+        self.protocol = Protocols(
+            self.app,
+            self.config,
+            self.context,
+            self._task_group,
+            {},
+            False,
+            client,
+            server,
+            self.protocol_send,
+            "http/1.1",
+            settings=self._settings,
+        )
+        if begun:
+            await self.protocol.handle(RawData(begun))
+        await self._read_data()
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -185,13 +227,13 @@ class Connection(TCPServer):
             return self._closing_until
         expects = self._expects
         if expects == "request" and self._idle:
-            if self._stopping:
+            if self._wire.stopping:
                 return trio.current_time()  # what has arrived already is still read
             return self._idle_since + self._settings.keep_alive
         if expects == "head":
             return self._head_since + self._settings.head_timeout
         if expects == "body":
-            return trio.current_time() + BODY_TIMEOUT
+            return trio.current_time() + upload.BODY_TIMEOUT
         return math.inf
 
     def _rearm(self) -> None:
@@ -208,9 +250,10 @@ class Connection(TCPServer):
 
     async def protocol_send(self, event: WireEvent) -> None:
         if isinstance(event, RawData):
-            async with self.send_lock:
-                await self._write(event.data)
-            if self._broken:
+            await self._wire.write(event.data)
+            if self._wire.broken:
+                self._closing_until = -math.inf
+                self._rearm()
                 await self.protocol.handle(Closed())
         elif isinstance(event, Closed):
             self._shut_down()
@@ -221,48 +264,8 @@ class Connection(TCPServer):
                 self._idle_since = trio.current_time()
                 self._rearm()
 
-    async def _write(self, data: bytes) -> None:
-        """Write all of ``data``; where that fails, sticks or is cancelled, it is the last write."""
-        view = memoryview(data)
-        try:
-            while view and not self._broken:
-                limit = self._settings.write_timeout
-                if self._stopping:
-                    limit = min(limit, STOPPING_WRITE)
-                with trio.move_on_after(limit) as self._writing:
-                    view = view[await self.stream.socket.send(view) :]
-                if self._writing.cancelled_caught:
-                    _log.info("a client stopped reading; its connection is closed")
-                    self._break()
-        except (OSError, trio.ClosedResourceError, trio.BrokenResourceError):
-            self._break()
-        except BaseException:  # cancelled between two bytes: what follows would be garbage
-            self._break()
-            raise
-        finally:
-            self._writing = None
-
-    def _break(self) -> None:
-        self._broken = True
-        # a reset, so that the kernel does not keep what nobody reads
-        with contextlib.suppress(OSError):
-            self.stream.socket.setsockopt(
-                stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
-        self._closing_until = -math.inf
-        self._rearm()
-
     def _shut_down(self) -> None:
         """End our side and let the client read on: closing now could take back what was sent."""
         if self._closing_until is None:
-            linger = LINGER / 4 if self._stopping else LINGER
-            self._closing_until = trio.current_time() + linger
-            with contextlib.suppress(OSError):
-                self.stream.socket.shutdown(stdlib_socket.SHUT_WR)
+            self._closing_until = trio.current_time() + self._wire.shut_down()
             self._rearm()
-
-    def _close_socket(self) -> None:
-        with contextlib.suppress(OSError):
-            if not self._broken:
-                self.stream.socket.shutdown(stdlib_socket.SHUT_WR)
-        self.stream.socket.close()

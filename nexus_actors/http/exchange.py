@@ -20,6 +20,7 @@ from nexus_actors.http.streams import (
     encode_piece,
     media_type_for,
 )
+from nexus_actors.http.upload import Upload
 
 __all__ = ["Exchange"]
 
@@ -42,7 +43,7 @@ class Exchange:
     def __init__(
         self,
         request: Request,
-        incoming: Incoming | ForeignIncoming,
+        incoming: Incoming | ForeignIncoming | Upload,
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
         self.request = request
@@ -170,6 +171,27 @@ class Exchange:
         await self.request.body()
         self.reading_body = False
 
+    async def body_is_taken(self) -> bool:
+        """Whether all of the body was read; a small one that another task is reading is waited for.
+
+        For a reply of Quart's, which reads the body beside its handler; see :meth:`send_response`.
+        """
+        if self._is_small():
+            with trio.move_on_after(SMALL_BODY_TIMEOUT):
+                await self.incoming.wait_complete()
+        return self.incoming.body_complete or self.gone
+
+    def _is_small(self) -> bool:
+        """Whether the body is short enough to be read for nothing."""
+        headers = self.request.headers
+        length = headers.get("content-length", "0")
+        return (
+            "transfer-encoding" not in headers
+            and length.isdecimal()
+            and int(length) <= SMALL_BODY
+            and "expect" not in headers
+        )
+
     def _headers(self, response: Response) -> list[tuple[bytes, bytes]]:
         response.headers["X-Request-ID"] = self.request.id
         return response.to_wire()
@@ -179,21 +201,15 @@ class Exchange:
         if incoming.body_complete or self.gone:
             return True
         headers = self.request.headers
-        length = headers.get("content-length", "0")
-        if "transfer-encoding" not in headers and length == "0":
+        if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
             return True
-        if (
-            "transfer-encoding" in headers
-            or not length.isdecimal()
-            or int(length) > SMALL_BODY
-            or "expect" in headers
-        ):
+        if not self._is_small():
             return False
         with trio.move_on_after(SMALL_BODY_TIMEOUT):
             try:
                 while await incoming.next_chunk():
                     pass
-            except ClientGone:
+            except (ClientGone, HTTPError):
                 pass
         return incoming.body_complete or self.gone
 

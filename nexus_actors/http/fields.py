@@ -27,13 +27,56 @@ class Headers(MutableMapping[str, str]):
         KeyError: from ``headers[name]`` where there is no such header.
     """
 
-    __slots__ = ("_items",)
+    __slots__ = ("_head", "_list")
 
     def __init__(self, items: Pairs = ()) -> None:
         # (name in lower case, name as given, value)
-        self._items: list[tuple[str, str, str]] = []
+        self._list: list[tuple[str, str, str]] = []
+        self._head: bytes | None = None
+        """The head of a request whose headers are not in the list yet: most are never looked at."""
         for name, value in _pairs(items):
             self.add(name, value)
+
+    @property
+    def _items(self) -> list[tuple[str, str, str]]:
+        if self._head is not None:
+            head, self._head = self._head, None
+            for line in head.decode("latin-1").split("\r\n")[1:-2]:
+                name, _, value = line.partition(":")
+                lower = name.lower()
+                self._list.append((lower, lower, value.strip(" \t")))
+        return self._list
+
+    @_items.setter
+    def _items(self, items: list[tuple[str, str, str]]) -> None:
+        self._head = None
+        self._list = items
+
+    @classmethod
+    def from_head(cls, head: bytes) -> Headers:
+        """The headers of a request's head, which a parser has checked; read when looked at."""
+        headers: Headers = cls.__new__(cls)
+        headers._list = []
+        headers._head = head
+        return headers
+
+    @classmethod
+    def of_type(cls, media_type: str) -> Headers:
+        """Headers with a Content-Type alone."""
+        item = _types.get(media_type)
+        if item is None:
+            item = ("content-type", "Content-Type", _checked("Content-Type", media_type))
+            if len(_types) < _TYPES_MAX:
+                _types[media_type] = item
+        headers: Headers = cls.__new__(cls)
+        headers._list = [item]
+        headers._head = None
+        return headers
+
+    def only(self, name: str) -> str | None:
+        """The value of the header called ``name`` (in lower case), if there is no other at all."""
+        items = self._items
+        return items[0][2] if len(items) == 1 and items[0][0] == name else None
 
     @classmethod
     def from_wire(cls, raw: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -116,6 +159,11 @@ class Headers(MutableMapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({self.multi_items()!r})"
+
+
+_types: dict[str, tuple[str, str, str]] = {}
+"""Content-Types that were checked already."""
+_TYPES_MAX = 256
 
 
 class MultiDict(Mapping[str, str]):

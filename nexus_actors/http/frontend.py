@@ -7,16 +7,12 @@ are ordinary Quart routes of the same object. What neither has is answered with 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
-from urllib.parse import quote, unquote
+from typing import Any, Protocol
 
 import trio
-from quart import Response as QuartResponse
 from quart import request as quart_request
 from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 from werkzeug.exceptions import NotFound as WerkzeugNotFound
@@ -24,66 +20,35 @@ from werkzeug.routing import RequestRedirect
 
 from nexus_actors.config.settings import HttpSettings
 from nexus_actors.errors import HTTPError, did_you_mean
+from nexus_actors.http.asgi import opening_of, raw_path_of, request_of
 from nexus_actors.http.errors import is_expected, problem, response_for_exception
 from nexus_actors.http.exchange import Exchange
-from nexus_actors.http.fields import Headers
 from nexus_actors.http.incoming import INCOMING, ForeignIncoming, Incoming
-from nexus_actors.http.request import Request, RequestHead, new_request_id
+from nexus_actors.http.quart_pages import NodePage, quart_refusal, to_quart
+from nexus_actors.http.request import Request, RequestHead
 from nexus_actors.http.response import Response, to_response
 from nexus_actors.http.router import Match, MethodNotAllowed, NotFound, Router, allow_header
 from nexus_actors.http.session import OnRequest, Session
-from nexus_actors.http.websockets import WebSocket
+from nexus_actors.http.upload import Upload
 
 __all__ = ["CallNext", "FrontEnd", "NodeMiddleware", "OnRequest"]
 
+AnyIncoming = Incoming | ForeignIncoming | Upload
 CallNext = Callable[[Request], Awaitable[Response]]
 NodeMiddleware = Callable[[Request, CallNext], Awaitable[Response]]
 """Wraps every request to a plugin, in the connection's own task: ``await call_next(request)``."""
 
 CLIENT_GONE = 499
 """What :data:`OnRequest` gets as the status where the client went away before the reply."""
-_SANE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}\Z")
 _log = logging.getLogger("nexus.http")
 
 
-class NodePage(TrioASGIHTTPConnection):
-    """Quart-Trio's connection without fault B (and its share in A).
-
-    It cancels its nursery as soon as the client's disconnect event comes, and the server sends that
-    event from within the very ``send`` of the last body message: so that send was cut before the
-    server could make the connection ready for the next request. Here nothing is cancelled once the
-    last body message went out.
-    """
-
-    async def __call__(self, receive: Any, send: Any) -> None:
-        request = self._create_request_from_scope(send)
-        async with trio.open_nursery() as nursery:
-            disconnect: Any = _Disconnect(nursery)
-
-            async def sending(message: Any) -> None:
-                if message["type"] == "http.response.body":
-                    disconnect.matters = bool(message.get("more_body", False))
-                await send(message)
-
-            nursery.start_soon(self.handle_messages, disconnect, request, receive)
-            await self.handle_request(nursery, request, sending)
-
-
-class _Disconnect:
-    """Takes the nursery's place for the task that waits for the client's disconnect."""
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self.matters = True
-        """Whether there is still something to be cut short."""
-
-    @property
-    def cancel_scope(self) -> _Disconnect:
-        return self
+class Cancellable(Protocol):
+    """A request in hand."""
 
     def cancel(self) -> None:
-        if self.matters:
-            self._nursery.cancel_scope.cancel()
+        """Do not wait for its answer any more."""
+        ...
 
 
 class FrontEnd(QuartTrio):
@@ -111,9 +76,9 @@ class FrontEnd(QuartTrio):
         self.stopping = trio.Event()
         """Set when the node stops: event streams end, websockets are closed with 1001."""
         self._cut = False
-        self._in_hand: set[trio.CancelScope] = set()
+        self._in_hand: set[Cancellable] = set()
         self.config["MAX_CONTENT_LENGTH"] = self.settings.max_body
-        self.register_error_handler(HTTPException, _quart_refusal)
+        self.register_error_handler(HTTPException, quart_refusal)
         self.register_error_handler(Exception, self._quart_fault)
 
     @property
@@ -129,8 +94,8 @@ class FrontEnd(QuartTrio):
     def cut_off(self) -> None:
         """Answer everything still in hand with 503, at once: the drain is over."""
         self._cut = True
-        for scope in self._in_hand:
-            scope.cancel()
+        for request in list(self._in_hand):
+            request.cancel()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI 3."""
@@ -144,12 +109,24 @@ class FrontEnd(QuartTrio):
     # -- requests --------------------------------------------------------------------------------
 
     async def _http(self, scope: Any, receive: Any, send: Any) -> None:
+        raw_path = raw_path_of(scope)
+        incoming = scope.get("extensions", {}).get(INCOMING) or ForeignIncoming(receive)
+        request = request_of(scope, raw_path, incoming, self.settings.max_body)
+        await self.serve(request, raw_path, incoming, send, lambda: scope)
+
+    async def serve(
+        self,
+        request: Request,
+        raw_path: str,
+        incoming: AnyIncoming,
+        send: Callable[[Any], Awaitable[None]],
+        scope: Callable[[], Any],
+    ) -> None:
+        """Answer one request to the end of its reply.
+
+        ``send`` takes ASGI's messages; ``scope`` makes ASGI's scope, where Quart must answer.
+        """
         started = trio.current_time()
-        incoming: Incoming | ForeignIncoming = scope.get("extensions", {}).get(
-            INCOMING
-        ) or ForeignIncoming(receive)
-        raw_path = _raw_path(scope)
-        request = _request(scope, raw_path, incoming, self.settings.max_body)
         exchange = Exchange(request, incoming, send)
         deadline = started + self.settings.reply_timeout
         owner = ""
@@ -158,7 +135,7 @@ class FrontEnd(QuartTrio):
         except HTTPError as error:
             found = response_for_exception(error, request.id, instance=request.path)
         if found is None:
-            await self._node_page(scope, incoming, send, exchange)
+            await self._node_page(scope(), incoming, send, exchange)
         else:
             if isinstance(found, Match):
                 owner = found.route.owner
@@ -170,16 +147,76 @@ class FrontEnd(QuartTrio):
                     request.max_body = options.max_body
             response = await self._answer(exchange, found, deadline)
             if response is not None and not (response.stream is None and exchange.gone):
-                await self._send(exchange, response, deadline)
+                await self.send(exchange, response, deadline)
+        self.tell(request, exchange.status, started, owner)
+
+    def tell(self, request: Request, status: int, started: float, owner: str) -> float:
+        """Tell :attr:`on_request` of a request that is over, and return the time.
+
+        ``status`` 0: its client went away.
+        """
+        now = trio.current_time()
         if self.on_request is not None:
             self.on_request(
                 request.method,
                 request.path,
-                exchange.status or CLIENT_GONE,
-                trio.current_time() - started,
+                status or CLIENT_GONE,
+                now - started,
                 request.id,
                 owner,
             )
+        return now
+
+    # -- requests, the short way: see nexus_actors.http.shortcut -----------------------------------
+
+    def plain_route(self, method: str, raw_path: str) -> Match | None:
+        """The plugin's route for a request that needs nothing special; None for all others."""
+        return None if self._cut else self.router.match_plain(method, raw_path)
+
+    async def reply_plain(self, found: Match, request: Request, deadline: float) -> Response:
+        """The answer of a plugin's route. The body must have been read; who calls it keeps to the
+        deadline, and counts the request among those :attr:`in_hand`. Raises what the route does."""
+        if not self.middleware:
+            response = await found.route.target.request(request, deadline)
+        else:
+
+            async def innermost(request: Request) -> Response:
+                return await found.route.target.request(request, deadline)
+
+            response = await self._wrapped(innermost)(request)
+        return response if isinstance(response, Response) else to_response(response)
+
+    @staticmethod
+    def ends_with_client(method: str, found: Any) -> bool:
+        """Whether the answering is cancelled when the client goes away."""
+        wish = found.route.options.on_disconnect if isinstance(found, Match) else None
+        if wish is None:
+            return method in {"GET", "HEAD", "OPTIONS"}
+        return bool(wish == "cancel")
+
+    def hold(self, request: Cancellable) -> None:
+        """A request is being answered: :meth:`cut_off` is to cancel it."""
+        self._in_hand.add(request)
+
+    def release(self, request: Cancellable) -> None:
+        """It is no more."""
+        self._in_hand.discard(request)
+
+    def unanswered(self, request: Request, *, reading_body: bool = False) -> Response:
+        """The answer to a request that was cancelled by its deadline, or by :meth:`cut_off`."""
+        if self._cut:
+            status, detail = 503, "the node is stopping and did not get to an answer"
+        elif reading_body:
+            status, detail = 408, "the body did not arrive in time"
+        else:
+            status, detail = 504, "there was no reply in time"
+        return problem(
+            status,
+            detail,
+            headers={"Retry-After": "1"} if status == 503 else {},
+            request_id=request.id,
+            instance=request.path,
+        )
 
     def _find(
         self, request: Request, raw_path: str
@@ -228,11 +265,9 @@ class FrontEnd(QuartTrio):
                 await exchange.read_body()
             return await found.route.target.request(request, deadline)
 
-        call: CallNext = innermost
-        for middleware in reversed(self.middleware):
-            call = _wrap(middleware, call)
+        call = self._wrapped(innermost)
         with trio.CancelScope(deadline=deadline) as scope:
-            if _ends_with_client(request, found):
+            if self.ends_with_client(request.method, found):
                 incoming.on_disconnect = scope.cancel
                 if exchange.gone:
                     scope.cancel()
@@ -243,27 +278,20 @@ class FrontEnd(QuartTrio):
                 response = await call(request)
                 return response if isinstance(response, Response) else to_response(response)
             except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - becomes the reply
-                return self._fault(error, request)
+                return self.fault(error, request)
             finally:
                 self._in_hand.discard(scope)
                 incoming.on_disconnect = None
         if exchange.gone and not self._cut:
             return None
-        if self._cut:
-            status, detail = 503, "the node is stopping and did not get to an answer"
-        elif exchange.reading_body:
-            status, detail = 408, "the body did not arrive in time"
-        else:
-            status, detail = 504, "there was no reply in time"
-        return problem(
-            status,
-            detail,
-            headers={"Retry-After": "1"} if status == 503 else {},
-            request_id=request.id,
-            instance=request.path,
-        )
+        return self.unanswered(request, reading_body=exchange.reading_body)
 
-    def _fault(self, error: BaseException, request: RequestHead) -> Response:
+    def _wrapped(self, call: CallNext) -> CallNext:
+        for middleware in reversed(self.middleware):
+            call = _wrap(middleware, call)
+        return call
+
+    def fault(self, error: BaseException, request: RequestHead) -> Response:
         """The answer to an error; one that nobody meant is logged under the request's id."""
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
@@ -283,7 +311,8 @@ class FrontEnd(QuartTrio):
             )
         return response_for_exception(error, request.id, instance=request.path)
 
-    async def _send(self, exchange: Exchange, response: Response, deadline: float) -> None:
+    async def send(self, exchange: Exchange, response: Response, deadline: float) -> None:
+        """Send a response, a stream to its end."""
         if response.stream is None:
             await exchange.send_response(response)
         else:
@@ -291,7 +320,7 @@ class FrontEnd(QuartTrio):
                 response,
                 deadline=deadline,
                 stopping=self.stopping,
-                refuse=lambda error: self._fault(error, exchange.request),
+                refuse=lambda error: self.fault(error, exchange.request),
             )
 
     async def _node_page(self, scope: Any, incoming: Any, send: Any, exchange: Exchange) -> None:
@@ -300,8 +329,11 @@ class FrontEnd(QuartTrio):
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                name = (b"x-request-id", exchange.request.id.encode())
-                message = {**message, "headers": [*message.get("headers", ()), name]}
+                headers = [*message.get("headers", ())]
+                headers.append((b"x-request-id", exchange.request.id.encode()))
+                if not await exchange.body_is_taken():
+                    headers.append((b"connection", b"close"))
+                message = {**message, "headers": headers}
             await send(message)
 
         scope.setdefault("state", {})["request_id"] = exchange.request.id
@@ -316,19 +348,19 @@ class FrontEnd(QuartTrio):
                 exc_info=error,
                 extra={"request_id": request_id},
             )
-        return _to_quart(response_for_exception(error, request_id, instance=quart_request.path))
+        return to_quart(response_for_exception(error, request_id, instance=quart_request.path))
 
     # -- websockets ------------------------------------------------------------------------------
 
     async def _websocket(self, scope: Any, receive: Any, send: Any) -> None:
-        raw_path = _raw_path(scope)
-        ws = _opening(scope, raw_path)
+        raw_path = raw_path_of(scope)
+        ws = opening_of(scope, raw_path)
         session = Session(
             ws,
             scope.get("extensions", {}).get(INCOMING) or ForeignIncoming(receive),
             send,
             stopping=self.stopping,
-            refuse=lambda error: self._fault(error, ws),
+            refuse=lambda error: self.fault(error, ws),
             on_request=self.on_request,
         )
         try:
@@ -341,55 +373,9 @@ class FrontEnd(QuartTrio):
             if self.stopping.is_set():
                 raise HTTPError(503, "the node is stopping")
         except HTTPError as error:
-            await session.refuse(self._fault(error, ws))
+            await session.refuse(self.fault(error, ws))
             return
         await session.serve(found, self.settings.reply_timeout)
-
-
-def _raw_path(scope: Any) -> str:
-    """The path as it was sent. Of an absolute form (RFC 9112 3.2.2) only the path counts."""
-    raw = scope.get("raw_path")
-    path = quote(scope["path"]) if raw is None else raw.decode("latin-1")
-    if path.startswith(("http://", "https://")):
-        path = "/" + path.split("//", 1)[1].partition("/")[2]
-    return str(path)
-
-
-def _request_id(headers: Headers) -> str:
-    given = headers.get("x-request-id", "")
-    return given if _SANE_ID.match(given) else new_request_id()
-
-
-def _request(
-    scope: Any, raw_path: str, incoming: Incoming | ForeignIncoming, max_body: int
-) -> Request:
-    headers = Headers.from_wire(scope["headers"])
-    client = scope.get("client")
-    return Request(
-        scope["method"],
-        unquote(raw_path),
-        headers=headers,
-        query=scope["query_string"].decode("latin-1"),
-        body=incoming,
-        client=(client[0], client[1]) if client else None,
-        id=_request_id(headers),
-        scheme=scope.get("scheme", "http"),
-        max_body=max_body,
-    )
-
-
-def _opening(scope: Any, raw_path: str) -> WebSocket:
-    headers = Headers.from_wire(scope["headers"])
-    client = scope.get("client")
-    return WebSocket(
-        unquote(raw_path),
-        headers=headers,
-        query=scope["query_string"].decode("latin-1"),
-        client=(client[0], client[1]) if client else None,
-        id=_request_id(headers),
-        scheme=scope.get("scheme", "ws"),
-        subprotocols=tuple(scope.get("subprotocols", ())),
-    )
 
 
 def _refusal(found: NotFound | MethodNotAllowed, request: RequestHead) -> Response:
@@ -423,38 +409,8 @@ def _refusal(found: NotFound | MethodNotAllowed, request: RequestHead) -> Respon
     )
 
 
-def _ends_with_client(request: Request, found: Any) -> bool:
-    """Whether the answering is cancelled when the client goes away."""
-    wish = found.route.options.on_disconnect if isinstance(found, Match) else None
-    if wish is None:
-        return request.method in {"GET", "HEAD", "OPTIONS"}
-    return bool(wish == "cancel")
-
-
 def _wrap(middleware: NodeMiddleware, call_next: CallNext) -> CallNext:
     async def wrapped(request: Request) -> Response:
         return await middleware(request, call_next)
 
     return wrapped
-
-
-def _to_quart(response: Response) -> QuartResponse:
-    return QuartResponse(response.body, response.status, dict(response.headers.multi_items()))
-
-
-async def _quart_refusal(error: HTTPException) -> Any:
-    """Quart's own 404, 405 and the like, as problem JSON."""
-    if isinstance(error, RequestRedirect) or error.response is not None:
-        return error
-    request_id = quart_request.scope.get("state", {}).get("request_id", "")
-    headers = {}
-    if isinstance(error, WerkzeugMethodNotAllowed) and error.valid_methods:
-        headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    response = problem(
-        error.code or 500,
-        error.description or "",
-        headers=headers,
-        request_id=request_id,
-        instance=quart_request.path,
-    )
-    return _to_quart(response)

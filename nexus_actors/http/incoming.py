@@ -49,6 +49,7 @@ class Incoming:
         self._events: deque[Event] = deque()
         self._wake_reader = trio.Event()
         self._wake_writer = trio.Event()
+        self._complete = trio.Event()
         self.disconnected: Event | None = None
         """The disconnect event, once there was one. Whether from the client or by our own close."""
         self.body_complete = False
@@ -74,6 +75,7 @@ class Incoming:
         if self.disconnected is not None:
             return
         self.disconnected = event
+        self._complete.set()
         self._wake_reader.set()
         self._wake_writer.set()
         if self.on_disconnect is not None:
@@ -94,7 +96,12 @@ class Incoming:
         self._wake_writer.set()
         if event["type"] == "http.request" and not event.get("more_body", False):
             self.body_complete = True
+            self._complete.set()
         return event
+
+    async def wait_complete(self) -> None:
+        """Until the last piece of the body was handed out, or the client is gone."""
+        await self._complete.wait()
 
     async def next_chunk(self) -> bytes:
         """See :class:`BodySource`."""
@@ -118,6 +125,10 @@ class ForeignIncoming:
         elif event["type"] == "http.request" and not event.get("more_body", False):
             self.body_complete = True
         return event
+
+    async def wait_complete(self) -> None:
+        """Nothing is known of it beforehand: see :attr:`body_complete`."""
+        await trio.lowlevel.checkpoint()
 
     async def next_chunk(self) -> bytes:
         """See :class:`BodySource`."""

@@ -25,6 +25,7 @@ from wsproto.frame_protocol import CloseReason
 
 from nexus_actors.config.settings import HttpSettings
 from nexus_actors.http.errors import problem, title_of
+from nexus_actors.http.heads import MAX_HEADERS, loose_line
 from nexus_actors.http.incoming import INCOMING
 from nexus_actors.http.request import new_request_id
 
@@ -32,8 +33,6 @@ __all__ = ["Http1", "Http2", "Protocols"]
 
 PIPELINED_MAX = 2**16
 """Bytes that are read ahead of a request still being answered."""
-MAX_HEADERS = 200
-"""Headers of one request."""
 
 
 class _WebSocketStream(WSStream):
@@ -143,6 +142,11 @@ class Http1(H11Protocol):
     async def _handle_events(self) -> None:
         pieces: list[bytes] = []
         while True:
+            if self.expects == "head":  # h11 takes lines that others read differently
+                loose = loose_line(self.connection.trailing_data[0])
+                if loose is not None:
+                    await self.refuse(400, f"this is not HTTP as it should be: {loose}")
+                    break
             try:
                 event = self.connection.next_event()
             except h11.RemoteProtocolError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json as _json
-import uuid
+import random
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,7 +18,7 @@ from nexus_actors.http.fields import Headers, MultiDict, Pairs
 from nexus_actors.http.forms import Form, UploadedFile, parse_form
 from nexus_actors.http.incoming import BodySource, ClientGone
 
-__all__ = ["Request", "RequestHead", "new_request_id"]
+__all__ = ["Request", "RequestHead", "new_request_id", "request_id_of"]
 
 MAX_QUERY_FIELDS = 1000
 """A query with more fields than this is refused: reading it would cost more than any use of it."""
@@ -25,7 +26,18 @@ MAX_QUERY_FIELDS = 1000
 
 def new_request_id() -> str:
     """A name for one request, unlike any other: it ties the answer to the log."""
-    return uuid.uuid4().hex
+    return f"{_random.getrandbits(128):032x}"
+
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}\Z")
+
+
+def request_id_of(given: str) -> str:
+    """The name for a request whose client calls it ``given``: that, where it is a sane one."""
+    return given if given and _SANE_ID.match(given) else new_request_id()
+
+
+_random = random.Random()  # one of its own: a plugin that seeds the common one must not repeat ids
 
 
 class RequestHead:
@@ -138,6 +150,41 @@ class Request(RequestHead):
         self._taken = 0
         self._streamed = False
         self._form: Form | None = None
+
+    @classmethod
+    def arrived(
+        cls,
+        method: str,
+        path: str,
+        headers: Headers,
+        query: str,
+        body: bytes | BodySource,
+        *,
+        client: tuple[str, int] | None,
+        id: str,
+        max_body: int | None,
+    ) -> Request:
+        """A request from the connection: what the constructor makes of the same, in less time."""
+        self: Request = cls.__new__(cls)
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.path_params = {}
+        self.client = client
+        self.id = id
+        self.scheme = "http"
+        self.state = {}
+        self._query = None
+        self.query_string = query
+        self.max_body = max_body
+        if isinstance(body, bytes):
+            self._body, self._source = body, None
+        else:
+            self._body, self._source = None, body
+        self._taken = 0
+        self._streamed = False
+        self._form = None
+        return self
 
     @property
     def loaded_body(self) -> bytes | None:

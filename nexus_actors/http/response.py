@@ -69,7 +69,15 @@ class Response:
         Raises:
             NotSerialisable: names the type and the place of what has no form in JSON.
         """
-        return Response(encode_json(value), status, headers, media_type)
+        body = encode_json(value)
+        if headers is not None:
+            return Response(body, status, headers, media_type)
+        # most replies are made here: nothing of this needs the constructor's checks
+        response = Response.__new__(Response)
+        response.status = _checked_status(status)
+        response.headers = Headers.of_type(media_type)
+        response.body = body
+        return response
 
     @classmethod
     def html(cls, text: str, status: int = 200, headers: Pairs | None = None) -> Response:
@@ -250,6 +258,8 @@ def _header_pairs(headers: Any) -> Iterable[tuple[str, str]]:
 
 
 def _from_value(value: Any, status: int) -> Response:
+    if type(value) is dict or type(value) is list:
+        return Response.json(value, status)
     if isinstance(value, Response):
         return value
     if value is None:
@@ -289,6 +299,8 @@ def _hint(value: Any) -> str:
 
 
 def _checked_status(status: int) -> int:
+    if type(status) is int and 200 <= status <= 599:
+        return status
     if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 599:
         raise ValueError(f"the status of a response is a number from 200 to 599, not {status!r}")
     return int(status)

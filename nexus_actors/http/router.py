@@ -161,6 +161,8 @@ class Router:
         self._root = _Node()
         # path as written -> its node, for paths that have no parameter: the quick way
         self._static: dict[str, _Node] = {}
+        # method and path -> what was found there, for paths without parameters that were asked for
+        self._plain: dict[tuple[str, str], Match] = {}
         self._by_owner: dict[str, list[Route]] = {}
         self._near = _Nearest()
 
@@ -207,12 +209,14 @@ class Router:
             if all(segment.kind == "literal" for segment in segments):
                 self._static[route.path] = node
             self._by_owner.setdefault(route.owner, []).append(route)
+        self._plain.clear()
         self._near.reset(self.paths())
 
     def remove(self, owner: str) -> None:
         """Take out every route of ``owner``; it may have none."""
         for route in self._by_owner.pop(owner, ()):
             self._take_out(self._root, route, route.options.segments)
+        self._plain.clear()
         self._near.reset(self.paths())
 
     def routes(self, owner: str | None = None) -> list[Route]:
@@ -255,6 +259,25 @@ class Router:
         if allowed:
             return MethodNotAllowed(path, allow_header(allowed), "WEBSOCKET" in allowed)
         return NotFound(path, self.nearest(path))
+
+    def match_plain(self, method: str, raw_path: str) -> Match | None:
+        """The route of a request, where it is surely a plugin's and its path needs no refusal; None
+        for all others, which :meth:`match` and :meth:`is_reserved` then tell apart."""
+        plain = self._plain.get((method, raw_path))
+        if plain is not None:
+            return plain
+        try:
+            found = self.match(method, raw_path)
+        except HTTPError:
+            return None
+        if not isinstance(found, Match):
+            return None
+        segments = found.route.options.segments
+        if not segments or segments[0].kind != "literal":
+            return None  # what begins with a parameter might be a page of the node
+        if not found.params and raw_path == found.route.path:
+            self._plain[method, raw_path] = found
+        return found
 
     def nearest(self, path: str, also: Iterable[str] = ()) -> tuple[str, ...]:
         """The known paths most like ``path``, at most three; ``also`` are further known ones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, TypeVar
@@ -78,11 +79,16 @@ class RouteMark:
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the path's parameters, in order."""
-        return tuple(s.text for s in self.segments if s.kind != "literal")
+        return _parameters(self.path)
 
 
 _PARAMETER = re.compile(r"\{(?P<name>[^{}:]*)(?::(?P<converter>[^{}]*))?\}\Z")
 _UNFIT = re.compile(r"[\x00-\x20\x7f?#\\%]")
+
+
+@functools.lru_cache(maxsize=10_000)
+def _parameters(path: str) -> tuple[str, ...]:
+    return tuple(s.text for s in parse_path(path) if s.kind != "literal")
 
 
 def parse_path(path: str) -> tuple[Segment, ...]:

@@ -19,6 +19,8 @@ from nexus_actors.config.settings import HttpSettings
 from nexus_actors.errors import Fault, Invalid
 from nexus_actors.http.connection import Connection
 from nexus_actors.http.errors import problem
+from nexus_actors.http.frontend import FrontEnd
+from nexus_actors.http.sweeper import Sweeper
 
 __all__ = ["Application", "Server", "check_bind", "serve"]
 
@@ -64,6 +66,8 @@ class Server:
         self._config = _hypercorn_config(settings)
         self._context = WorkerContext(None)
         self._connections: set[Connection] = set()
+        self._front = app if settings.path == "shortcut" and isinstance(app, FrontEnd) else None
+        self._sweeper = Sweeper()
         self._refusing = 0
         self._stop_asked = trio.Event()
         self._empty = trio.Event()
@@ -107,6 +111,7 @@ class Server:
         self, listeners: list[trio.SocketListener], task_status: trio.TaskStatus[Server]
     ) -> None:
         async with trio.open_nursery() as connections:
+            connections.start_soon(self._sweeper.run)
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(self._accept, listener, connections)
@@ -170,7 +175,13 @@ class Server:
             return
         _keep_alive(stream.socket)
         connection = Connection(
-            ASGIWrapper(self.app), self._config, self._context, stream, self.settings
+            ASGIWrapper(self.app),
+            self._config,
+            self._context,
+            stream,
+            self.settings,
+            front=self._front,
+            sweeper=self._sweeper,
         )
         self._connections.add(connection)
         if self._stop_asked.is_set():

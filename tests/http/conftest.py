@@ -167,8 +167,14 @@ class Served:
         return httpx.AsyncClient(base_url=self.url, timeout=PATIENCE)
 
 
+@pytest.fixture(params=["stock", "shortcut"])
+def http_path(request):
+    """The two ways from the socket to the router: every test of the server is for both."""
+    return request.param
+
+
 @pytest.fixture
-def serve_routes(nursery):
+def serve_routes(nursery, http_path):
     """Start a server for routes: ``await serve_routes(route("GET /a", function), drain=1)``."""
 
     async def start(
@@ -180,7 +186,7 @@ def serve_routes(nursery):
         told: list[Any] = []
         frontend = FrontEnd(
             router,
-            HttpSettings(**{"bind": "127.0.0.1:0", "drain": 2.0, **settings}),
+            HttpSettings(**{"bind": "127.0.0.1:0", "drain": 2.0, "path": http_path, **settings}),
             middleware=middleware,
             on_request=lambda *about: told.append(about),
         )

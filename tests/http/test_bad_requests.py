@@ -199,8 +199,8 @@ async def test_a_body_over_the_limit_is_413(served, path, limit, chunked):
     reply = await client.response()
     assert reply.status == 413
     assert f"longer than the {limit:,} bytes" in reply.problem["detail"]
-    if chunked:
-        assert reply.headers["connection"] == "close"
+    if reply.headers.get("connection") == "close":
+        assert chunked, "a small body of known length is read and thrown away"
         assert await client.ended()
     else:
         await still_usable(client)
@@ -280,9 +280,10 @@ async def test_a_path_that_nothing_can_have_is_400(served, path):
         ("GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: x\r\nBad Name: 1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nHost: x\r\n folded: 1\r\n\r\n", 404),
+        ("GET / HTTP/1.1\r\nHost: x\r\n folded: 1\r\n\r\n", 400),
         ("GET / HTTP/3.7\r\nHost: x\r\n\r\n", 404),
         ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),  # TLS to a plain port
+        ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # the same, and no line ends
         ("\x00" * 50 + "\r\n\r\n", 400),
         ("hello\r\n\r\n", 400),
         ("CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
@@ -379,7 +380,7 @@ async def test_dripping_bytes_do_not_prolong_a_head(serve_routes, route, nursery
 
 
 async def test_a_body_that_stops_coming_is_408(serve_routes, route, monkeypatch):
-    monkeypatch.setattr("nexus_actors.http.connection.BODY_TIMEOUT", 0.1)
+    monkeypatch.setattr("nexus_actors.http.upload.BODY_TIMEOUT", 0.1)
     served = await serve_routes(route("POST /echo", echo))
     client = await served.connect()
     await client.post("/echo", b"{", length=10)

@@ -17,9 +17,9 @@ import trio
 
 from nexus_actors.config.settings import HttpSettings
 from nexus_actors.errors import Invalid
-from nexus_actors.http.connection import Connection
 from nexus_actors.http.frontend import FrontEnd
 from nexus_actors.http.server import serve
+from nexus_actors.http.wire import Wire
 
 
 async def quick(request):
@@ -150,16 +150,22 @@ async def test_a_fault_of_the_server_ends_one_connection_only(
     await other.get("/quick")
     await other.response()
 
-    from nexus_actors.http import protocols
+    from nexus_actors.http import protocols, shortcut
 
-    real = protocols.Http1._begin
+    real, real_head = protocols.Http1._begin, shortcut.read_head
 
     async def broken(self, request):
         if request.target == b"/broken":
             raise RuntimeError("our own fault")
         return await real(self, request)
 
+    def broken_head(raw, *args):
+        if b"/broken" in raw:
+            raise RuntimeError("our own fault")
+        return real_head(raw, *args)
+
     monkeypatch.setattr(protocols.Http1, "_begin", broken)
+    monkeypatch.setattr(shortcut, "read_head", broken_head)
     client = await served.connect()
     await client.get("/broken")
     assert await client.ended(2)
@@ -179,13 +185,13 @@ async def test_the_reply_has_a_date_and_does_not_tell_the_server_software(serve_
 
 
 async def test_a_reply_goes_out_in_one_write(serve_routes, route, monkeypatch):
-    written, real = [], Connection._write
+    written, real = [], Wire.write_now
 
-    async def write(self, data):
-        written.append(data)
-        await real(self, data)
+    def write(self, data):
+        written.append(bytes(data))
+        return real(self, data)
 
-    monkeypatch.setattr(Connection, "_write", write)
+    monkeypatch.setattr(Wire, "write_now", write)
     served = await serve_routes(route("GET /quick", quick))
     client = await served.connect()
     for _ in range(2):

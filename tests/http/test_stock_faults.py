@@ -11,7 +11,8 @@ import trio
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
-from nexus_actors.http.frontend import FrontEnd, NodePage
+from nexus_actors.http.frontend import FrontEnd
+from nexus_actors.http.quart_pages import NodePage
 
 SOON = 0.6
 """Seconds for which the stock server is watched not doing what it should do at once."""
@@ -206,7 +207,7 @@ async def much(request):
 async def test_fault_c_is_mended_a_client_that_stops_reading_does_not_hold_the_stop(
     serve_routes, route, monkeypatch
 ):
-    monkeypatch.setattr("nexus_actors.http.connection.STOPPING_WRITE", 0.1)
+    monkeypatch.setattr("nexus_actors.http.wire.STOPPING_WRITE", 0.1)
     served = await serve_routes(route("GET /much", much), drain=60)
     client = await served.connect()
     await client.get("/much")

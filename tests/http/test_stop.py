@@ -306,7 +306,7 @@ async def test_a_full_drain_with_everything_open_takes_no_longer_than_it_must(
     serve_routes, route, nursery, monkeypatch
 ):
     """Requests in hand, a stream, a websocket, idle ones, a stuck one: the stop is bounded."""
-    monkeypatch.setattr("nexus_actors.http.connection.STOPPING_WRITE", 0.2)
+    monkeypatch.setattr("nexus_actors.http.wire.STOPPING_WRITE", 0.2)
     hang = Hang()
 
     async def much(request):
