@@ -228,6 +228,8 @@ class World:
         self.notices: Counter[tuple[Life | None, ActorCell, type]] = Counter()
         self.begun: Counter[int] = Counter()
         self.put_aside: Counter[int] = Counter()
+        self.arrived: set[int] = set()
+        """Numbers of messages, as :class:`.Message` counts them, that came to a mailbox."""
         self.done: set[int] = set()
         self.asks: list[Asked] = []
         self.numbers = 0
@@ -303,7 +305,16 @@ class World:
             around(Mailbox, "_dressed", dressed)
             around(Mailbox, "hand_out", hand_out)
             around(Mailbox, "stash", stash)
+
+            def lose(inner: Any, cell: ActorCell, message: Message, reason: str) -> None:
+                if (
+                    message.number not in world.arrived
+                ):  # it was refused before it came to the mailbox
+                    world.comes(cell, message)
+                inner(cell, message, reason)
+
             around(DeadLetters, "add", add)
+            around(ActorCell, "lose", lose)
             around(ReplySlot, "_fill", fill)
             yield
 
@@ -316,6 +327,7 @@ class World:
 
     def comes(self, cell: ActorCell, message: Message) -> None:
         """A message is put into a mailbox, or finds it full."""
+        self.arrived.add(message.number)
         payload, life = message.payload, self.lives.get(cell)
         timer = self.timer_in(payload)
         if timer is not None and message.origin is None:

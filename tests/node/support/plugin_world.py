@@ -1113,6 +1113,15 @@ class PluginWorld(World):
     def check_life(self, life: Life) -> None:
         super().check_life(life)
 
+    def check_group(self, name: str) -> None:
+        for plugin, kept in self.node._keepers.items():
+            members = {one._cell for one in kept._kernel.groups.group(name).members}
+            mine = [one for one in self.lives.values() if one.cell.name.split("/")[0] == plugin]
+            joined = {one.cell for one in mine if name in one.joined}
+            closing = {one.cell for one in mine if one.closing}
+            if members - closing != joined - closing:
+                self.wrong(f"members of {name} in {plugin} are {members}, and {joined} joined")
+
     def check_end(self) -> None:
         """The node has ended."""
         self.check()
