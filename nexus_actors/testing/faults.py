@@ -12,6 +12,7 @@ import trio
 
 from nexus_actors.actors import ActorCell, Address, Behaviour, Message, bridged, in_hand
 from nexus_actors.actors.base import ActorBehaviour
+from nexus_actors.actors.given import check_seconds
 from nexus_actors.errors import NexusError
 from nexus_actors.plugin.host import PluginHost
 from nexus_actors.testing.clock import within
@@ -91,6 +92,7 @@ class Faults:
 
     def slow(self, seconds: float, handler: str = "", *, times: int | None = None) -> Switch:
         """Let handlers take ``seconds`` of Trio's clock more."""
+        check_seconds("slow(seconds)", seconds, least=0)
 
         async def act() -> None:
             await _sleep(seconds)
@@ -104,6 +106,8 @@ class Faults:
 
         Gives the number of messages that there were room for.
         """
+        if messages is not None and messages < 0:
+            raise ValueError(f"flood() wants a number of messages, or None, not {messages!r}")
         cell = self._cell
         sent: list[Message] = []
         was_paused = cell.mailbox.paused

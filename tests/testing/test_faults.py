@@ -245,3 +245,18 @@ async def test_waiting_for_a_switch_that_meets_nobody_is_a_timeout(autojump_cloc
         with faults(counter).hang("add") as hang:
             with pytest.raises(TimeoutError, match="hang of add of counter: met 0"):
                 await hang.wait_hit()
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "1"])
+async def test_a_handler_cannot_be_slow_for_a_time_that_is_none(seconds, autojump_clock):
+    async with open_system() as system:
+        counter = await system.spawn(Counter)
+        with pytest.raises((TypeError, ValueError), match="must be a number of seconds"):
+            faults(counter).slow(seconds)
+
+
+async def test_a_flood_has_no_negative_number_of_messages(autojump_clock):
+    async with open_system() as system:
+        counter = await system.spawn(Counter)
+        with pytest.raises(ValueError, match="a number of messages"), faults(counter).flood(-1):
+            pass
