@@ -283,7 +283,7 @@ WAYS: dict[str, tuple[str, dict[str, Any], Any, Any]] = {
     "crash": ("plugin", {}, ActorRestarted, ANSWERED),
     "restart with its service": ("service", {"shutdown": 0.2}, ActorRestarted, ANSWERED),
     "crash, then suspension": ("plugin", {"intensity": 0}, ActorRestarted, ActorStopped),
-    "crash for good": ("plugin", {"restart": "temporary"}, ActorRestarted, ActorStopped),
+    "crash for good": ("plugin", {"restart": "temporary"}, ActorStopped, ActorStopped),
     "stop": ("stop", {"shutdown": 1.0}, ActorStopped, ActorStopped),
     "kill": ("stop", {"shutdown": "brutal_kill"}, ActorStopped, ActorStopped),
 }
