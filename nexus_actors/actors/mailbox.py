@@ -10,7 +10,7 @@ with every accepted message in exactly one of them. A refused message was never 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -379,16 +379,6 @@ class Mailbox:
             (m for m in chain(self._stashed, self.queue) if m.fate is None),
             None,
         )
-
-    def put_back(self, messages: Iterable[Message]) -> None:
-        """Put messages that were taken in hand, and not begun, back before those that wait."""
-        for message in sorted(messages, key=lambda message: message.number, reverse=True):
-            assert message.taken, f"{message} is in nobody's hand"
-            assert not message.begun, f"{message} cannot be as if untouched"
-            message.taken = False
-            self._in_hand -= 1
-            (self._system if message.system else self.queue).appendleft(message)
-        self._look_around()
 
     def settle(self, message: Message, fate: Fate) -> bool:
         """Give a message taken in hand its end; False where it had one already."""

@@ -139,7 +139,7 @@ class Message:
         self.began = math.inf
         """When that was (Trio's clock)."""
         self.begun = False
-        """Whether its handler was called. Taken and not begun, it can go back into the queue."""
+        """Whether its handler was called."""
         self.fate: Fate | None = None
         """None until settled; written by the mailbox alone, once."""
         self.task: trio.lowlevel.Task | None = None
